@@ -1,0 +1,1 @@
+"""opml: optimistic machine learning."""

@@ -1,0 +1,78 @@
+"""Every error a user can meet: a stable code, an exit status, a message that says what to do."""
+
+from typing import ClassVar
+
+
+class OpmlError(Exception):
+    """Base of all errors raised on purpose. `code` is stable and may be matched by programs."""
+
+    code: ClassVar[str] = "error"
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def to_json(self) -> dict[str, str]:
+        """`{"code", "message"}` and, where there is one, `"hint"`."""
+        body = {"code": self.code, "message": self.message}
+        return body | {"hint": self.hint} if self.hint else body
+
+
+class InputError(OpmlError):
+    """An input array or file does not fit the model: name, dtype or shape."""
+
+    code = "bad-input"
+    exit_status = 2
+
+
+class ModelError(OpmlError):
+    """A model file cannot be read: corrupt, or not a model."""
+
+    code = "bad-model"
+    exit_status = 3
+
+
+class UnsupportedError(ModelError):
+    """A model is well formed but uses an operator, attribute, dtype or shape that opml does not have."""
+
+    code = "unsupported"
+
+
+class ImageError(OpmlError):
+    """A compiled image is corrupt or hostile, and is refused."""
+
+    code = "bad-image"
+    exit_status = 4
+
+
+class ChainError(OpmlError):
+    """The chain could not be reached, or refused a transaction."""
+
+    code = "chain"
+    exit_status = 5
+
+
+class RevertError(ChainError):
+    """A contract reverted; `reason` is the name of its custom error."""
+
+    code = "reverted"
+
+    def __init__(self, reason: str, message: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message or f"the contract refused: {reason}", hint)
+        self.reason = reason
+
+
+class DisputeError(OpmlError):
+    """A game cannot be played: unknown claim or game, wrong model, or no honest move left."""
+
+    code = "dispute"
+    exit_status = 6
+
+
+class SelfCheckError(OpmlError):
+    """Native execution and the machine disagree here: nothing may be bonded on this computer's results."""
+
+    code = "self-check"
+    exit_status = 7

@@ -1,0 +1,1 @@
+"""The primitive operators, a file per family."""

@@ -1,0 +1,27 @@
+"""The node record: how a node of a program lies in memory, for the guest and for native kernels alike.
+
+A record is RECORD_WORDS little-endian 64-bit words. The table at TABLE_BASE starts with a header of HEADER_WORDS
+words (magic, node count, total tiles M, zero) padded to one record's size, then the records in execution order.
+A native kernel gets a copy of the record in which the tensors' addresses are host pointers.
+"""
+
+from typing import Final
+
+GUEST_BASE: Final = 0
+GUEST_LOG2: Final = 20
+TABLE_BASE: Final = 1 << 24
+TABLE_MAX_LOG2: Final = 24
+TABLE_MAGIC: Final = 0x314C4D504F  # "OPML1"
+
+RECORD_WORDS: Final = 32
+RECORD_BYTES: Final = RECORD_WORDS * 8
+MAX_INPUTS: Final = 4
+PARAMS: Final = RECORD_WORDS - 4 - MAX_INPUTS
+
+# Word indices.
+WORD_OP: Final = 0
+WORD_FIRST_TILE: Final = 1
+WORD_TILES: Final = 2
+WORD_OUT: Final = 3
+WORD_INPUT: Final = 4
+WORD_PARAM: Final = WORD_INPUT + MAX_INPUTS

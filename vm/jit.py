@@ -1,0 +1,56 @@
+"""Compilation of numba functions, with a cache that cannot be stale.
+
+numba's own `cache=True` looks at one source file only, and returned old code after a helper in another file had
+changed. Here the cache folder's name is a hash of every source that may be inlined and of the compilers' versions;
+numba adds the CPU's name and features to each entry.
+"""
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import llvmlite
+import numba
+import numpy as np
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def cache_root() -> Path:
+    """The folder under which compiled kernels are kept: `$XDG_CACHE_HOME/opml`, by default `~/.cache/opml`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opml"
+
+
+def source_key(sources: Iterable[Path]) -> str:
+    """A hash over the given files (folders stand for the Python files below them), Python and the compilers."""
+    digest = hashlib.sha256()
+    for version in (sys.version, numba.__version__, llvmlite.__version__, np.__version__):
+        digest.update(version.encode())
+    for source in sources:
+        for file in sorted(source.rglob("*.py")) if source.is_dir() else [source]:
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:20]
+
+
+def make_jit(sources: Iterable[Path]) -> Callable[[F], F]:
+    """A decorator like `numba.njit` for functions whose code depends on nothing but `sources`.
+
+    Total arithmetic as the machine has it: no exceptions (`error_model="numpy"`), no fast-math, the GIL released.
+    """
+    folder = str(cache_root() / source_key(sources))
+
+    def jit(function: F) -> F:
+        previous = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = folder
+        try:
+            return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=False)(function))
+        finally:
+            numba.config.CACHE_DIR = previous
+
+    return jit
+
+
+jit = make_jit([Path(__file__).parent])
