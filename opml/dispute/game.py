@@ -110,6 +110,6 @@ class GameView:
         return {Stage.PROVER_WON: Role.PROVER, Stage.CHALLENGER_WON: Role.CHALLENGER}.get(self.stage)
 
     def time_left(self, now: int) -> int:
-        """Seconds left to the side on turn at time `now`; a move is legal while this is not negative, else a timeout is."""
+        """Seconds left to the side on turn at `now`: a move is legal unless this is negative, a timeout if it is."""
         clock = self.challenger_clock if self.turn is Role.CHALLENGER else self.prover_clock
         return clock - (now - self.last_move)

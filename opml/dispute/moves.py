@@ -45,7 +45,7 @@ class Choose(_Move):
 
 @dataclass(frozen=True)
 class Enter(_Move):
-    """The prover's step count and halted end state (289 bytes) of the disputed tile, and the first post of its steps."""
+    """The prover's step count and halted end state (289 bytes) of the disputed tile, and the first post in it."""
 
     method: ClassVar[str] = "enter"
     steps: int
