@@ -1,0 +1,124 @@
+"""Options that several commands share, and the one way in which commands print."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from opml.errors import InputError
+from opml.graph import Array
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# What a person reads goes to standard error, so that standard output is the result alone.
+console = Console(stderr=True)
+output = Console()
+
+
+def json_option(function: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")(function)
+
+
+def inputs_option(function: F) -> F:
+    return click.option(
+        "--input",
+        "-i",
+        "input_files",
+        multiple=True,
+        metavar="[NAME=]FILE",
+        help="An input array: .npy, or one array of an .npz as FILE.npz:KEY or FILE.npz:KEY:INDEX. Once per model input.",
+    )(function)
+
+
+def chain_options(function: F) -> F:
+    """--rpc, --contract and the two ways to name a key; a key itself is never an argument."""
+    for option in reversed(
+        [
+            click.option("--rpc", metavar="URL", help="JSON-RPC node; without it an embedded chain that ends with us."),
+            click.option("--contract", metavar="ADDRESS", help="The Opml contract; on a devnet it is found."),
+            click.option(
+                "--key-env", metavar="NAME", default="OPML_KEY", show_default=True, help="Variable with the private key."
+            ),
+            click.option(
+                "--keystore", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Keystore file (eth-account)."
+            ),
+        ]
+    ):
+        function = option(function)
+    return function
+
+
+def emit(body: dict[str, Any]) -> None:
+    """One JSON object on standard output; bytes are 0x-hex, arrays are lists."""
+    click.echo(json.dumps(body, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"no JSON form for {type(value).__name__}")
+
+
+def progress() -> Progress:
+    """A bar on standard error that disappears when the work is done and stays silent where nobody looks."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def load_inputs(files: tuple[str, ...], names: list[str]) -> dict[str, Array]:
+    """The arrays that `--input` names. A model with one input needs no NAME.
+
+    Raises InputError where a file, a key, an index or a name is missing.
+    """
+    arrays: dict[str, Array] = {}
+    for item in files:
+        name, _, rest = item.rpartition("=")
+        if not name:
+            if len(names) != 1:
+                raise InputError(f"--input {item}: which input? the model has {', '.join(names)}", "write NAME=FILE")
+            name = names[0]
+        if name not in names:
+            raise InputError(f"the model has no input {name!r}", f"its inputs are {', '.join(names)}")
+        arrays[name] = _read_array(rest)
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise InputError(f"no --input given for {', '.join(missing)}", "add --input NAME=FILE.npy")
+    return arrays
+
+
+def _read_array(text: str) -> Array:
+    file, *selectors = text.split(".npz:", 1)
+    path = Path(file + ".npz" if selectors else file)
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"{path} is not a numpy file: {error}", "save it with numpy.save") from None
+    if isinstance(loaded, np.ndarray):
+        return loaded
+    key, _, index = selectors[0].partition(":") if selectors else ("", "", "")
+    if key not in loaded.files:
+        raise InputError(f"{path} holds {', '.join(loaded.files)}", "name one of them: FILE.npz:KEY")
+    array: Array = loaded[key]
+    if not index:
+        return array
+    if not index.isdigit() or array.ndim == 0 or int(index) >= array.shape[0]:
+        raise InputError(f"{path}: no index {index} in {key} of shape {array.shape}")
+    return array[int(index)]
