@@ -1,0 +1,47 @@
+"""The errors of the machine. `code` is stable and may be matched by programs."""
+
+from typing import ClassVar
+
+
+class VmError(Exception):
+    """The machine was used wrongly: an address, a size, a level or a register value out of range.
+
+    A guest program can never cause one: whatever it does is a state transition (vm/SPEC.md, "Traps").
+    """
+
+    code: ClassVar[str] = "vm"
+
+
+class WitnessError(VmError):
+    """A proof or a step witness is malformed or does not belong to its root.
+
+    `code` names the first thing found wrong, in the order in which the verifier looks:
+    `witness-length` (truncated, or bytes left over), `witness-status` (a status that does not exist),
+    `witness-mask` (a bit at or above the path's height), `witness-proof` (leaf and path do not give the root).
+    """
+
+    code = "witness"
+
+
+class WitnessLengthError(WitnessError):
+    """A witness is shorter or longer than what its content calls for."""
+
+    code = "witness-length"
+
+
+class WitnessStatusError(WitnessError):
+    """The status byte is none of running, halted, trapped."""
+
+    code = "witness-status"
+
+
+class WitnessMaskError(WitnessError):
+    """A path's mask has a bit at or above the path's height."""
+
+    code = "witness-mask"
+
+
+class WitnessProofError(WitnessError):
+    """A leaf with its path does not give the state's memory root."""
+
+    code = "witness-proof"
