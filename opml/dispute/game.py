@@ -23,8 +23,8 @@ class Stage(IntEnum):
 class Phase(IntEnum):
     """What a position counts; the values are the contract's."""
 
-    TILES = 0
-    INSTRUCTIONS = 1
+    TILE = 0
+    INSTRUCTION = 1
 
 
 class ClaimStatus(IntEnum):
@@ -32,8 +32,8 @@ class ClaimStatus(IntEnum):
 
     NONE = 0
     PENDING = 1
-    REJECTED = 2
-    FINAL = 3
+    FINAL = 2
+    REJECTED = 3
 
 
 class Role(Enum):
@@ -62,7 +62,7 @@ class ClaimView:
     prover: str
     input_root: bytes
     output_root: bytes
-    initial_root: bytes
+    s0: bytes
     deadline: int
     status: ClaimStatus
     open_games: int
@@ -78,7 +78,7 @@ class GameView:
     `hi`, the state after it. In the tile phase the states are roots of the model half and `tile` equals `position`; in
     the instruction phase they are machine states of tile `tile`. `states` is the post the challenger has to choose
     from, in order of its boundaries; empty unless the stage is CHOOSE. A clock holds the seconds its side had left
-    when the move before the current one was made, at `last_move`.
+    when the last move was made, at `last_move`. `collected`: the challenger has been credited its share of the bond.
     """
 
     game_id: bytes
@@ -96,6 +96,7 @@ class GameView:
     prover_clock: int
     challenger_clock: int
     last_move: int
+    collected: bool = False
 
     @property
     def turn(self) -> Role | None:

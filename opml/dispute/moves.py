@@ -28,17 +28,21 @@ class Open(_Move):
 
 @dataclass(frozen=True)
 class Post(_Move):
-    """The prover's states at the inner boundaries of the disputed range."""
+    """The prover's states at the inner boundaries of the disputed range, which is named lest it has changed."""
 
     method: ClassVar[str] = "post"
+    position: int
+    length: int
     states: tuple[bytes, ...]
 
 
 @dataclass(frozen=True)
 class Choose(_Move):
-    """The first segment that the challenger disputes, and the posted states at its ends with their paths."""
+    """The first segment of the range that the challenger disputes, and the posted states at its ends with paths."""
 
     method: ClassVar[str] = "choose"
+    position: int
+    length: int
     segment: int
     opening: tuple[bytes, ...]
 
@@ -48,6 +52,7 @@ class Enter(_Move):
     """The prover's step count and halted end state (289 bytes) of the disputed tile, and the first post in it."""
 
     method: ClassVar[str] = "enter"
+    position: int
     steps: int
     end_state: bytes
     scratch_root: bytes

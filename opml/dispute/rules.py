@@ -1,15 +1,15 @@
-"""The arithmetic of a game: how a range is cut, and how a post is committed and opened. Twin of `KSection.sol`.
+"""The arithmetic of a game: how a range is divided, and how a post is committed and opened. Twin of `KSection.sol`.
 
-A range of `length` > 1 steps is cut into `parts` segments at the boundaries 0..parts; the states at boundary 0 (`lo`)
-and at the last one (`hi`) are known, so a post has the states at boundaries 1..parts-1. Only the root of a Merkle
-tree over them is stored: the state at boundary i is leaf i-1, the leaves are padded with zero words to the next power
+A range of `length` steps is divided into p = min(k, length) parts at the boundaries 0..p. The states at boundary 0
+(`lo`) and at the last one (`hi`) are known, so a post has the states at boundaries 1..p-1. The chain keeps only the
+root of a Merkle tree over them: the state at boundary i is leaf i-1, the leaves are padded with zero words to a power
 of two, and an inner node is keccak256(left || right). One state is its own root.
 
-Choosing a segment brings an opening: the state at the segment's start and its siblings from the bottom up, unless the
-segment is the first one; then the same for its end, unless it is the last.
+Choosing segment j brings an opening: the state at boundary j and its siblings from the bottom up, unless j = 0; then
+the same for boundary j + 1, unless that is the last one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from vm.keccak import keccak256
 
@@ -27,85 +27,77 @@ class RuleError(ValueError):
         self.reason = reason
 
 
-def parts(k: int, length: int) -> int:
-    """The number of segments of a range of `length` > 1 steps."""
-    return min(k, length)
+def parts(length: int, k: int) -> int:
+    """The number of parts of a range."""
+    return min(length, k)
 
 
 def boundary(length: int, p: int, i: int) -> int:
-    """The offset of boundary `i` of `p` segments: floor(i * length / p)."""
+    """Distance of boundary `i` from the range's beginning; 0 for i = 0 and `length` for i = p."""
     return i * length // p
 
 
-def boundaries(k: int, length: int) -> list[int]:
-    """The offsets of the boundaries whose states a post has; empty for a range of one step."""
-    p = parts(k, length)
+def inner_boundaries(length: int, k: int) -> list[int]:
+    """Distances of the boundaries whose states a post has; none for a range of one step."""
+    p = parts(length, k)
     return [boundary(length, p, i) for i in range(1, p)]
 
 
-def path_length(leaves: int) -> int:
-    """The height of the tree over `leaves` >= 1 states."""
-    return (leaves - 1).bit_length()
+def depth(count: int) -> int:
+    """Levels of the tree over a post of `count` states: the smallest d with 2**d >= count."""
+    return max(count - 1, 0).bit_length()
 
 
-def _levels(states: Sequence[bytes]) -> list[list[bytes]]:
-    level = [*states, *[ZERO_WORD] * ((1 << path_length(len(states))) - len(states))]
-    levels = [level]
+def commit(states: Sequence[bytes], length: int, k: int) -> bytes:
+    """The root over a post for a range of the given length; ZERO_WORD for a range of one step.
+
+    Raises RuleError WrongLength unless there are p - 1 states of 32 bytes.
+    """
+    if len(states) != parts(length, k) - 1 or any(len(state) != WORD for state in states):
+        raise RuleError("WrongLength")
+    return _tree(states)[-1][0]
+
+
+def opening(states: Sequence[bytes], j: int) -> tuple[bytes, ...]:
+    """The opening that goes with the choice of segment `j`, 0 <= j <= len(states), of a post."""
+    tree = _tree(states)
+    return (*(_proof(tree, j - 1) if j else ()), *(_proof(tree, j) if j < len(states) else ()))
+
+
+def ends(root: bytes, lo: bytes, hi: bytes, p: int, j: int, words: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """The states at both ends of segment `j`, opened from a post's root; at the range's own ends the given `lo`, `hi`.
+
+    Raises RuleError: WrongLength, BadOpening.
+    """
+    size = 1 + depth(p - 1)
+    first, last = j == 0, j == p - 1
+    if len(words) != size * (2 - first - last) or any(len(word) != WORD for word in words):
+        raise RuleError("WrongLength")
+    if not last:
+        hi = _open(root, j, words[-size:])
+    if not first:
+        lo = _open(root, j - 1, words[:size])
+    return lo, hi
+
+
+def _tree(states: Sequence[bytes]) -> list[list[bytes]]:
+    level = [*states, *[ZERO_WORD] * ((1 << depth(len(states))) - len(states))]
+    tree = [level]
     while len(level) > 1:
         level = [keccak256(level[i] + level[i + 1]) for i in range(0, len(level), 2)]
-        levels.append(level)
-    return levels
+        tree.append(level)
+    return tree
 
 
-def post_root(states: Sequence[bytes]) -> bytes:
-    """The root stored for a post; ZERO_WORD where there is nothing to post."""
-    return _levels(states)[-1][0] if states else ZERO_WORD
+def _proof(tree: Sequence[Sequence[bytes]], index: int) -> tuple[bytes, ...]:
+    return (tree[0][index], *(level[index >> i ^ 1] for i, level in enumerate(tree[:-1])))
 
 
-def _proof(levels: Sequence[Sequence[bytes]], index: int) -> list[bytes]:
-    return [levels[0][index], *[level[index >> i ^ 1] for i, level in enumerate(levels[:-1])]]
-
-
-def opening(states: Sequence[bytes], segment: int) -> tuple[bytes, ...]:
-    """The opening that goes with the choice of `segment` of the post `states`."""
-    levels = _levels(states)
-    words: list[bytes] = []
-    if segment > 0:
-        words += _proof(levels, segment - 1)
-    if segment < len(states):
-        words += _proof(levels, segment)
-    return tuple(words)
-
-
-def _fold(words: Iterable[bytes], index: int) -> bytes:
-    node, *siblings = words
-    for i, sibling in enumerate(siblings):
-        node = keccak256(sibling + node if index >> i & 1 else node + sibling)
-    return node
-
-
-def verify_opening(
-    root: bytes, p: int, segment: int, words: Sequence[bytes], lo: bytes, hi: bytes
-) -> tuple[bytes, bytes]:
-    """The states at the start and the end of `segment` of `p` segments, by the opening `words` of the post `root`.
-
-    Raises RuleError: BadSegment, BadOpening.
-    """
-    if not 0 <= segment < p:
-        raise RuleError("BadSegment")
-    size = 1 + path_length(p - 1)
-    first, last = segment == 0, segment == p - 1
-    if len(words) != size * (2 - first - last) or any(len(word) != WORD for word in words):
+def _open(root: bytes, index: int, proof: Sequence[bytes]) -> bytes:
+    node = proof[0]
+    for sibling in proof[1:]:
+        node = keccak256(sibling + node if index & 1 else node + sibling)
+        index >>= 1
+    if node != root:
         raise RuleError("BadOpening")
-    start, end = words[: 0 if first else size], words[0 if first else size :]
-    if start and _fold(start, segment - 1) != root:
-        raise RuleError("BadOpening")
-    if end and _fold(end, segment) != root:
-        raise RuleError("BadOpening")
-    return (start[0] if start else lo, end[0] if end else hi)
-
-
-def check_post(k: int, length: int, states: Sequence[bytes]) -> None:
-    """Raises RuleError BadPost unless `states` has as many words as a post of a range of `length` steps."""
-    if len(states) != parts(k, length) - 1 or any(len(state) != WORD for state in states):
-        raise RuleError("BadPost")
+    return proof[0]
