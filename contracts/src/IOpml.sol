@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.24;
+
+import {IStepVerifier} from "./IStepVerifier.sol";
+
+/// @title opml: claims about inferences, and the games that decide disputed ones
+/// @notice A prover bonds on "this model, on this input, gives this output". Anyone may challenge within the window;
+///         each challenge is a game of two, narrowed by k-section first to one tile, then to one machine instruction,
+///         which the chain executes. The whole protocol with its invariants: contracts/README.md.
+interface IOpml {
+    /// @notice What a model is. Its id is keccak256(abi.encode(model)). Nobody needs to believe a registrant:
+    ///         consumers use ids that they rebuilt from the ONNX file.
+    struct Model {
+        bytes32 modelRoot; // model half of memory; input region and all tiles zero
+        bytes32 guestRoot; // the guest program's subtree within it
+        uint64 entry; // first pc
+        uint64 tiles; // units of the tile phase (M)
+        uint64 stride; // tiles that one unit runs
+        uint64 maxSteps; // upper bound on one unit's instructions
+        uint64 inputAddress; // the input region: one aligned subtree
+        uint64 inputBytes;
+        uint64 outputAddress; // the output region: one aligned subtree
+        uint64 outputBytes;
+        uint32 window; // seconds in which a claim may be challenged
+        uint32 clock; // seconds each side has for all its moves in one game
+        uint8 inputLevel; // height of the region's subtree: 32 << level bytes
+        uint8 outputLevel;
+    }
+
+    enum Status {
+        NONE,
+        PENDING, // open to challenges, or games still open
+        FINAL, // accepted; bond credited back
+        REJECTED // lost a game; settled once no game is open
+    }
+
+    struct Claim {
+        address prover;
+        uint40 deadline; // last second in which it may be challenged
+        uint24 openGames;
+        uint24 lostGames; // games the prover lost
+        Status status;
+        bytes32 modelId;
+        bytes32 outputRoot;
+        bytes32 s0; // model half with the input in place
+    }
+
+    /// @dev Whose turn it is follows from the stage: CHOOSE is the challenger's, all other open ones the prover's.
+    enum Stage {
+        NONE,
+        OPEN,
+        CHOOSE,
+        POST,
+        ENTER,
+        STEP,
+        PROVER_WON,
+        CHALLENGER_WON
+    }
+
+    enum Phase {
+        TILE, // the range counts tiles, states are roots of the model half
+        INSTRUCTION // the range counts instructions, states are hashes of the machine
+    }
+
+    struct Game {
+        bytes32 claimId;
+        bytes32 lo; // agreed state at `position`
+        bytes32 hi; // disputed state at `position + length`
+        bytes32 posted; // root over the prover's last list of states
+        uint64 position;
+        uint64 length;
+        uint40 lastMove; // time of it
+        uint32 proverClock; // seconds left
+        uint32 challengerClock;
+        Stage stage;
+        Phase phase;
+        address challenger;
+        bool collected; // the challenger's share of the prover's bond has been credited
+    }
+
+    // ------------------------------------------------------------------------------------------------- events
+
+    /// @notice Also for a model already known: another place to get it from.
+    event ModelRegistered(bytes32 indexed modelId, address indexed registrant, Model model, string uri);
+    event Claimed(
+        bytes32 indexed claimId,
+        bytes32 indexed modelId,
+        address indexed prover,
+        bytes32 inputRoot,
+        bytes32 outputRoot,
+        bytes32 s0,
+        uint256 nonce,
+        uint40 deadline
+    );
+    /// @notice The input region's bytes, so that anyone who watches can run the model.
+    event InputPosted(bytes32 indexed claimId, bytes input);
+    event Challenged(
+        bytes32 indexed gameId, bytes32 indexed claimId, address indexed challenger, address prover, uint256 salt
+    );
+    event Opened(bytes32 indexed gameId, bytes32 finalRoot);
+    /// @notice The states at the inner boundaries of the range [position, position + length).
+    event Posted(bytes32 indexed gameId, Phase phase, uint64 position, uint64 length, bytes32[] states);
+    /// @notice The range is now [position, position + length), between lo and hi.
+    event Chosen(bytes32 indexed gameId, uint256 segment, uint64 position, uint64 length, bytes32 lo, bytes32 hi);
+    event Entered(bytes32 indexed gameId, uint64 tile, uint64 steps, bytes endState, bytes32 scratchRoot);
+    event Stepped(bytes32 indexed gameId, address indexed caller, bytes32 pre, bytes32 post);
+    event TimedOut(bytes32 indexed gameId);
+    event GameEnded(bytes32 indexed gameId, bytes32 indexed claimId, bool proverWon);
+    event ClaimRejected(bytes32 indexed claimId);
+    event ClaimFinalised(bytes32 indexed claimId);
+    /// @notice The last game of a rejected claim has closed: each of `games` lost ones is worth `share` to its
+    ///         challenger, `burnt` is gone.
+    event ClaimSettled(bytes32 indexed claimId, uint256 games, uint256 share, uint256 burnt);
+    event ShareCollected(bytes32 indexed gameId, address indexed challenger, uint256 share);
+    event Withdrawn(address indexed account, uint256 amount);
+
+    // ------------------------------------------------------------------------------------------------- errors
+
+    error BadParameters(); // constructor
+    error BadModel(); // a field out of range
+    error UnknownModel();
+    error UnknownClaim();
+    error UnknownGame();
+    error ClaimExists();
+    error GameExists();
+    error WrongBond(); // value differs from the bond
+    error WrongLength(); // of an input, a list of states or an opening
+    error BadInputPath(); // the input region is not zero in the model
+    error BadOutputPath(); // the final root does not hold the claimed output
+    error BadOpening(); // the states are not those posted
+    error BadSegment();
+    error BadSteps(); // zero, or above the model's bound
+    error BadEndState(); // not 289 bytes, not halted, a0 not 0, or not in the disputed root
+    error WrongStage(); // not a move of this stage, or the claim's status forbids it
+    error NotYourTurn(); // sent by somebody else than the player on turn
+    error StaleMove(); // made for another range than the game's: see `post`
+    error MalformedWitness(); // from the verifier, as IStepVerifier has it
+    error WrongState(); // the witness does not begin with the agreed state
+    error ClockExpired(); // too late for a move: `timeout` decides
+    error ClockRunning(); // too early for `timeout`
+    error WindowClosed();
+    error WindowOpen();
+    error GamesOpen();
+    error NotCollectable(bytes32 gameId);
+    error NothingToWithdraw();
+    error PaymentFailed();
+
+    // -------------------------------------------------------------------------------------------------- moves
+
+    /// @notice Makes a model known. Idempotent; a model is its fields.
+    /// @param model see `Model`; each field is checked for range
+    /// @param uri where the image can be had; a hint, believed by nobody
+    /// @return modelId keccak256(abi.encode(model))
+    function registerModel(Model calldata model, string calldata uri) external returns (bytes32 modelId);
+
+    /// @notice Claims that `modelId` on `input` gives `outputRoot`. Value: exactly `proverBond`.
+    /// @param modelId a registered model
+    /// @param input the input region, exactly `inputBytes` bytes; the rest of the region is zero
+    /// @param outputRoot root of the output region after the inference
+    /// @param nonce tells equal claims of one prover apart
+    /// @param inputPath from the input region to the model root (height 34 - inputLevel): shows that the region is
+    ///        zero in the model, and gives S_0 with the input in it
+    /// @return claimId keccak256(abi.encode(chain id, this, modelId, input root, outputRoot, sender, nonce))
+    function claim(bytes32 modelId, bytes calldata input, bytes32 outputRoot, uint256 nonce, bytes calldata inputPath)
+        external
+        payable
+        returns (bytes32 claimId);
+
+    /// @notice Opens a game against a pending claim, up to and including its deadline. Value: exactly `challengerBond`.
+    ///         The prover's clock starts.
+    /// @return gameId keccak256(abi.encode(claimId, sender, salt))
+    function challenge(bytes32 claimId, uint256 salt) external payable returns (bytes32 gameId);
+
+    /// @notice Prover, stage OPEN: commits to the whole run, and makes the first post.
+    /// @param finalRoot the model half after the inference, S_M
+    /// @param outputPath from the output region to it (height 34 - outputLevel)
+    /// @param states the first post; empty if the model has one unit only
+    function open(bytes32 gameId, bytes32 finalRoot, bytes calldata outputPath, bytes32[] calldata states) external;
+
+    /// @notice Prover, stage POST: the states at boundaries 1..p-1 of the range, p = min(k, length); boundary i is at
+    ///         position + floor(i * length / p).
+    /// @param position of the range for which the states are meant, as is `length`. If a reorganisation of the chain
+    ///        replaced the choice that this post answers, it reverts (StaleMove) and does not become a false
+    ///        statement by an honest prover. `choose` and `enter` carry the same for the same reason.
+    function post(bytes32 gameId, uint64 position, uint64 length, bytes32[] calldata states) external;
+
+    /// @notice Challenger, stage CHOOSE: narrows the range to segment j, from boundary j to boundary j + 1: the first
+    ///         at whose end the challenger disagrees.
+    /// @param position of the range of the post that this answers
+    /// @param length of it
+    /// @param segment j, below p
+    /// @param opening if j > 0 the state at boundary j and its path; then, if j < p - 1, the state at boundary j + 1
+    ///        and its path. A path is all siblings from the leaf up; leaves are padded with zero words to a power of two
+    function choose(bytes32 gameId, uint64 position, uint64 length, uint256 segment, bytes32[] calldata opening)
+        external;
+
+    /// @notice Prover, stage ENTER: descends from one tile to its instructions. The start state is set by the
+    ///         contract: root keccak(lo ‖ zero scratch), pc = entry, a0 = position * stride, a1 = stride, rest 0.
+    /// @param position the tile for which this is meant
+    /// @param steps instructions until the machine has halted, 1 to maxSteps
+    /// @param endState the machine after them (289 bytes): halted, a0 = 0, root keccak(hi ‖ scratchRoot)
+    /// @param scratchRoot root of its scratch half
+    /// @param states the first post of the instruction phase; empty if steps = 1
+    function enter(
+        bytes32 gameId,
+        uint64 position,
+        uint64 steps,
+        bytes calldata endState,
+        bytes32 scratchRoot,
+        bytes32[] calldata states
+    ) external;
+
+    /// @notice Anyone, stage STEP, while the prover's clock runs: executes the one instruction and decides the game.
+    /// @param witness as IStepVerifier.step takes it, beginning with the agreed state
+    function step(bytes32 gameId, bytes calldata witness) external;
+
+    /// @notice Anyone: the player on turn has let more time pass than was left, and loses.
+    function timeout(bytes32 gameId) external;
+
+    /// @notice Anyone, after the deadline and with no game open: the claim is final, its bond credited back.
+    function finalise(bytes32 claimId) external;
+
+    /// @notice Credits the sender's shares in the given games (lost by provers, claim settled), then pays out all of
+    ///         the sender's credit.
+    function withdraw(bytes32[] calldata gameIds) external;
+
+    // -------------------------------------------------------------------------------------------------- views
+
+    function models(bytes32 modelId) external view returns (Model memory);
+    function claims(bytes32 claimId) external view returns (Claim memory);
+    function games(bytes32 gameId) external view returns (Game memory);
+    /// @notice Wei that `account` may withdraw, without shares not yet collected.
+    function credit(address account) external view returns (uint256);
+    /// @notice Wei that nobody will ever get: it stays in the contract, which has no way to send it.
+    function burnt() external view returns (uint256);
+    function proverBond() external view returns (uint256);
+    function challengerBond() external view returns (uint256);
+    /// @notice The largest number of parts into which one round divides a range.
+    function k() external view returns (uint256);
+    function verifier() external view returns (IStepVerifier);
+}
