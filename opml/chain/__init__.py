@@ -1,1 +1,14 @@
-""""""
+"""The only part of opml that talks to a chain.
+
+`connect(url)` gives a `Chain`: an embedded one in this process, or any JSON-RPC node. `OpmlClient` is the deployed contract.
+The heavy libraries (web3, py-evm, eth-account) are imported only when a function needs them.
+"""
+
+import os
+
+# The fastest keccak for the EVM; the library's own choice would be a slower one. Read at the first hash.
+os.environ.setdefault("ETH_HASH_BACKEND", "pysha3")
+
+from opml.chain.base import Chain, Log, Receipt, connect
+
+__all__ = ["Chain", "Log", "Receipt", "connect"]

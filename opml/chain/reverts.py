@@ -1,0 +1,79 @@
+"""One place that turns a node's refusal into opml's errors, whatever the node's dialect."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from opml.chain.abi import Abi, known_abis
+from opml.chain.hexa import from_hex, to_hex
+from opml.errors import ChainError, RevertError
+
+_ERROR = bytes.fromhex("08c379a0")  # Error(string)
+_PANIC = bytes.fromhex("4e487b71")  # Panic(uint256)
+_REVERT_WORDS = ("revert", "vm exception", "invalid opcode", "out of gas")
+
+
+def revert_error(data: bytes, abis: Iterable[Abi] | None = None) -> RevertError:
+    """The error in revert data: `reason` is the custom error's name, the text of a `require`, `Panic(0x…)`, or `reverted`.
+
+    `abis` are searched for the name; by default those of all contracts of this package.
+    """
+    for abi in known_abis() if abis is None else abis:
+        error = abi.decode_error(data)
+        if error is not None:
+            args = ", ".join(f"{name}={_show(value)}" for name, value in error.args.items())
+            return RevertError(error.name, f"the contract refused: {error.name}({args})")
+    if data[:4] == _ERROR:
+        text = _string(data[4:])
+        if text is not None:
+            return RevertError(text)
+    if data[:4] == _PANIC and len(data) == 36:
+        return RevertError(f"Panic({hex(int.from_bytes(data[4:], 'big'))})")
+    if data:
+        return RevertError(to_hex(data[:4]), f"the contract refused with an unknown error: {to_hex(data[:68])}")
+    return RevertError("reverted", "the contract refused without a reason")
+
+
+def node_error(error: Any, abis: Iterable[Abi] | None = None) -> ChainError:
+    """The error member of a JSON-RPC answer as a RevertError where it is one, else as a ChainError with the node's words."""
+    if not isinstance(error, dict):
+        return ChainError(f"the node refused: {error}")
+    message = str(error.get("message", "no message"))
+    reverted = error.get("code") == 3 or any(word in message.lower() for word in _REVERT_WORDS)
+    data = _find_data(error.get("data"))
+    if data is not None and (reverted or len(data) >= 4):
+        return revert_error(data, abis)
+    if reverted:
+        return RevertError("reverted", f"the contract refused: {message}")
+    return ChainError(f"the node refused: {message}", _hint(message.lower()))
+
+
+def _find_data(data: Any) -> bytes | None:
+    """Revert data: a string (geth, anvil), one with a word before it (Nethermind), or inside an object (Hardhat, Ganache)."""
+    if isinstance(data, dict):
+        found = (_find_data(value) for key, value in data.items() if key not in ("txHash", "transactionHash", "hash"))
+        return next((item for item in found if item is not None), None)
+    if not isinstance(data, str) or "0x" not in data:
+        return None
+    try:
+        return from_hex(data[data.index("0x") :])
+    except ValueError:
+        return None
+
+
+def _hint(message: str) -> str | None:
+    if "insufficient funds" in message:
+        return "send some ether to the account; on a devnet use one of its accounts"
+    if "chain id" in message or "chainid" in message:
+        return "the transaction was signed for another chain"
+    return None
+
+
+def _string(data: bytes) -> str | None:
+    if len(data) < 64:
+        return None
+    size = int.from_bytes(data[32:64], "big")
+    return data[64 : 64 + size].decode(errors="replace") if 64 + size <= len(data) else None
+
+
+def _show(value: Any) -> str:
+    return to_hex(value) if isinstance(value, bytes) else str(value)
