@@ -2,141 +2,137 @@
 pragma solidity ^0.8.24;
 
 /// @title The arithmetic of RV64IM, one function per operation
-/// @notice Same names and order as vm/alu.py. All functions are total: they wrap, mask their shift amounts and never
-///         revert. A value is the register's 64 bits; the `w` operations compute on the low 32 and sign-extend.
+/// @notice Same names in the same order as vm/alu.py. A value is the 64 bits of a register; the `w` operations compute
+///         on the low 32 and sign-extend. Every function is total: it wraps and masks shift amounts, and never reverts.
 library Alu {
-    function sext(uint256 value, uint256 bits) internal pure returns (uint64) {
+    function signExtend(uint256 x, uint256 bits) internal pure returns (uint64) {
         unchecked {
             uint256 unused = 256 - bits;
-            return uint64(uint256(int256(value << unused) >> unused));
+            return uint64(uint256(int256(x << unused) >> unused));
         }
     }
 
-    // ------------------------------------------------------------------------------------------ RV64I, 64 bits
+    function sext32(uint64 x) internal pure returns (uint64) {
+        return signExtend(x, 32);
+    }
 
-    function add(uint64 a, uint64 b) internal pure returns (uint64) {
+    function add(uint64 x, uint64 y) internal pure returns (uint64) {
         unchecked {
-            return a + b;
+            return x + y;
         }
     }
 
-    function sub(uint64 a, uint64 b) internal pure returns (uint64) {
+    function sub(uint64 x, uint64 y) internal pure returns (uint64) {
         unchecked {
-            return a - b;
+            return x - y;
         }
     }
 
-    function sll(uint64 a, uint64 b) internal pure returns (uint64) {
-        return a << (b & 63);
+    function sll(uint64 x, uint64 y) internal pure returns (uint64) {
+        return x << (y & 63);
     }
 
-    function slt(uint64 a, uint64 b) internal pure returns (uint64) {
-        return int64(a) < int64(b) ? 1 : 0;
+    function srl(uint64 x, uint64 y) internal pure returns (uint64) {
+        return x >> (y & 63);
     }
 
-    function sltu(uint64 a, uint64 b) internal pure returns (uint64) {
-        return a < b ? 1 : 0;
+    function sra(uint64 x, uint64 y) internal pure returns (uint64) {
+        return uint64(int64(x) >> (y & 63));
     }
 
-    function srl(uint64 a, uint64 b) internal pure returns (uint64) {
-        return a >> (b & 63);
+    function slt(uint64 x, uint64 y) internal pure returns (uint64) {
+        return int64(x) < int64(y) ? 1 : 0;
     }
 
-    function sra(uint64 a, uint64 b) internal pure returns (uint64) {
-        return uint64(int64(a) >> (b & 63));
+    function sltu(uint64 x, uint64 y) internal pure returns (uint64) {
+        return x < y ? 1 : 0;
     }
 
-    // ------------------------------------------------------------------------------------------ RV64I, 32 bits
-
-    function addw(uint64 a, uint64 b) internal pure returns (uint64) {
-        return sext(add(a, b), 32);
+    function xor(uint64 x, uint64 y) internal pure returns (uint64) {
+        return x ^ y;
     }
 
-    function subw(uint64 a, uint64 b) internal pure returns (uint64) {
-        return sext(sub(a, b), 32);
+    function or(uint64 x, uint64 y) internal pure returns (uint64) {
+        return x | y;
     }
 
-    function sllw(uint64 a, uint64 b) internal pure returns (uint64) {
-        return sext(uint32(a) << uint32(b & 31), 32);
+    function and(uint64 x, uint64 y) internal pure returns (uint64) {
+        return x & y;
     }
 
-    function srlw(uint64 a, uint64 b) internal pure returns (uint64) {
-        return sext(uint32(a) >> uint32(b & 31), 32);
+    function addw(uint64 x, uint64 y) internal pure returns (uint64) {
+        return sext32(add(x, y));
     }
 
-    function sraw(uint64 a, uint64 b) internal pure returns (uint64) {
-        return uint64(int64(int32(uint32(a)) >> (b & 31)));
+    function subw(uint64 x, uint64 y) internal pure returns (uint64) {
+        return sext32(sub(x, y));
     }
 
-    // ------------------------------------------------------------------------------------------ M, 64 bits
+    function sllw(uint64 x, uint64 y) internal pure returns (uint64) {
+        return sext32(x << (y & 31));
+    }
 
-    function mul(uint64 a, uint64 b) internal pure returns (uint64) {
+    function srlw(uint64 x, uint64 y) internal pure returns (uint64) {
+        return sext32(uint64(uint32(x)) >> (y & 31));
+    }
+
+    function sraw(uint64 x, uint64 y) internal pure returns (uint64) {
+        return uint64(int64(sext32(x)) >> (y & 31));
+    }
+
+    function mul(uint64 x, uint64 y) internal pure returns (uint64) {
         unchecked {
-            return a * b;
+            return x * y;
         }
     }
 
-    function mulh(uint64 a, uint64 b) internal pure returns (uint64) {
-        return uint64(uint128(int128(int64(a)) * int64(b) >> 64));
+    function mulh(uint64 x, uint64 y) internal pure returns (uint64) {
+        return uint64(uint256(int256(int64(x)) * int64(y) >> 64));
     }
 
-    function mulhsu(uint64 a, uint64 b) internal pure returns (uint64) {
-        return uint64(uint256(int256(int64(a)) * int256(uint256(b)) >> 64));
+    function mulhsu(uint64 x, uint64 y) internal pure returns (uint64) {
+        return uint64(uint256(int256(int64(x)) * int256(uint256(y)) >> 64));
     }
 
-    function mulhu(uint64 a, uint64 b) internal pure returns (uint64) {
-        return uint64(uint256(a) * b >> 64);
+    function mulhu(uint64 x, uint64 y) internal pure returns (uint64) {
+        return uint64(uint256(x) * y >> 64);
     }
 
-    /// @dev By zero: all ones. The quotient 2^63 of the smallest number by -1 wraps to that number.
-    function div(uint64 a, uint64 b) internal pure returns (uint64) {
-        return b == 0 ? type(uint64).max : uint64(uint256(int256(int64(a)) / int64(b)));
+    /// @dev In 256 bits, where -2^63 / -1 = 2^63 is a number; its low 64 bits are -2^63 again.
+    function div(uint64 x, uint64 y) internal pure returns (uint64) {
+        return y == 0 ? type(uint64).max : uint64(uint256(int256(int64(x)) / int64(y)));
     }
 
-    function divu(uint64 a, uint64 b) internal pure returns (uint64) {
-        return b == 0 ? type(uint64).max : a / b;
+    function divu(uint64 x, uint64 y) internal pure returns (uint64) {
+        return y == 0 ? type(uint64).max : x / y;
     }
 
-    /// @dev By zero: the dividend. The sign is the dividend's, as EVM's SMOD has it.
-    function rem(uint64 a, uint64 b) internal pure returns (uint64) {
-        return b == 0 ? a : uint64(uint256(int256(int64(a)) % int64(b)));
+    /// @dev The sign of x, as the EVM's SMOD has it.
+    function rem(uint64 x, uint64 y) internal pure returns (uint64) {
+        return y == 0 ? x : uint64(uint256(int256(int64(x)) % int64(y)));
     }
 
-    function remu(uint64 a, uint64 b) internal pure returns (uint64) {
-        return b == 0 ? a : a % b;
+    function remu(uint64 x, uint64 y) internal pure returns (uint64) {
+        return y == 0 ? x : x % y;
     }
 
-    // ------------------------------------------------------------------------------------------ M, 32 bits
-
-    function mulw(uint64 a, uint64 b) internal pure returns (uint64) {
-        return sext(mul(a, b), 32);
+    function mulw(uint64 x, uint64 y) internal pure returns (uint64) {
+        return sext32(mul(x, y));
     }
 
-    function divw(uint64 a, uint64 b) internal pure returns (uint64) {
-        return sext(div(sext(a, 32), sext(b, 32)), 32);
+    function divw(uint64 x, uint64 y) internal pure returns (uint64) {
+        return sext32(div(sext32(x), sext32(y)));
     }
 
-    function divuw(uint64 a, uint64 b) internal pure returns (uint64) {
-        return sext(divu(uint32(a), uint32(b)), 32);
+    function divuw(uint64 x, uint64 y) internal pure returns (uint64) {
+        return sext32(divu(uint32(x), uint32(y)));
     }
 
-    function remw(uint64 a, uint64 b) internal pure returns (uint64) {
-        return sext(rem(sext(a, 32), sext(b, 32)), 32);
+    function remw(uint64 x, uint64 y) internal pure returns (uint64) {
+        return sext32(rem(sext32(x), sext32(y)));
     }
 
-    function remuw(uint64 a, uint64 b) internal pure returns (uint64) {
-        return sext(remu(uint32(a), uint32(b)), 32);
-    }
-
-    // ------------------------------------------------------------------------------------------ bytes
-
-    /// @notice The number whose `size` (1, 2, 4 or 8) low bytes are those of `value` in reverse order, others 0.
-    function reverse(uint64 value, uint256 size) internal pure returns (uint64) {
-        value = (value & 0x00ff00ff00ff00ff) << 8 | (value >> 8) & 0x00ff00ff00ff00ff;
-        value = (value & 0x0000ffff0000ffff) << 16 | (value >> 16) & 0x0000ffff0000ffff;
-        value = value << 32 | value >> 32;
-        unchecked {
-            return value >> (64 - 8 * size);
-        }
+    function remuw(uint64 x, uint64 y) internal pure returns (uint64) {
+        return sext32(remu(uint32(x), uint32(y)));
     }
 }

@@ -36,7 +36,9 @@ library MerkleMemory {
         uint256 mask = uint40(bytes5(data));
         if (mask >> height != 0) revert MalformedPath();
         uint256 size = MASK_BYTES;
-        for (; mask != 0; mask &= mask - 1) size += 32; // clears the lowest 1 bit
+        unchecked {
+            for (; mask != 0; mask &= mask - 1) size += 32; // each turn clears the lowest 1 bit
+        }
         if (data.length < size) revert MalformedPath();
         return (data[:size], data[size:]);
     }
@@ -56,21 +58,31 @@ library MerkleMemory {
         returns (bytes32)
     {
         uint256 mask = uint40(bytes5(path));
-        uint256 next = MASK_BYTES;
         bytes32 empty = zero(level);
-        for (; level < top; ++level) {
-            bytes32 sibling = empty;
-            if (mask & 1 == 1) {
-                // sibling = bytes32(path[next:]), whose bounds `split` has checked
-                assembly ("memory-safe") {
-                    sibling := calldataload(add(path.offset, next))
+        // for (uint256 next = MASK_BYTES; level < top; ++level) {
+        //     bytes32 sibling = empty;
+        //     if (mask & 1 == 1) (sibling, next) = (bytes32(path[next:]), next + 32); // within bounds: see `split`
+        //     node = index & 1 == 0 ? hash(node, sibling) : hash(sibling, node);
+        //     (empty, mask, index) = (hash(empty, empty), mask >> 1, index >> 1);
+        // }
+        assembly ("memory-safe") {
+            let next := add(path.offset, MASK_BYTES)
+            for {} lt(level, top) { level := add(level, 1) } {
+                let sibling := empty
+                if and(mask, 1) {
+                    sibling := calldataload(next)
+                    next := add(next, 32)
                 }
-                next += 32;
+                let side := shl(5, and(index, 1))
+                mstore(side, node)
+                mstore(xor(side, 0x20), sibling)
+                node := keccak256(0x00, 0x40)
+                mstore(0x00, empty)
+                mstore(0x20, empty)
+                empty := keccak256(0x00, 0x40)
+                mask := shr(1, mask)
+                index := shr(1, index)
             }
-            node = index & 1 == 0 ? hash(node, sibling) : hash(sibling, node);
-            empty = hash(empty, empty);
-            mask >>= 1;
-            index >>= 1;
         }
         return node;
     }

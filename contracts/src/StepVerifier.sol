@@ -43,8 +43,8 @@ contract StepVerifier is IStepVerifier {
     {
         uint256 opcode = word & 0x7f;
         uint256 funct3 = word >> 12 & 7;
-        uint64 a = state.register(word >> 15 & 31);
-        uint64 b = state.register(word >> 20 & 31);
+        uint64 x = state.register(word >> 15 & 31);
+        uint64 y = state.register(word >> 20 & 31);
         uint64 next = Alu.add(pc, 4);
         bool legal = true;
         uint256 rd = word >> 7 & 31;
@@ -60,40 +60,40 @@ contract StepVerifier is IStepVerifier {
         } else if (opcode == 0x67) {
             legal = funct3 == 0; // JALR
             value = next;
-            next = Alu.add(a, _immI(word)) & ~uint64(1);
+            next = Alu.add(x, _immI(word)) & ~uint64(1);
         } else if (opcode == 0x63) {
             bool taken;
-            (legal, taken) = _branch(funct3, a, b);
+            (legal, taken) = _branch(funct3, x, y);
             if (taken) next = Alu.add(pc, _immB(word));
             rd = 0;
         } else if (opcode == 0x03) {
             legal = funct3 != 7;
-            uint64 place = Alu.add(a, _immI(word));
+            uint64 place = Alu.add(x, _immI(word));
             uint256 size = 1 << (funct3 & 3);
             if (!legal || !_accessible(place, size)) return _trap(state, rest);
             bytes32 leaf;
             (leaf,, rest) = _open(state, place, rest);
             value = _load(leaf, place, size);
-            if (funct3 < 4) value = Alu.sext(value, 8 * size); // LB, LH, LW, LD; else LBU, LHU, LWU
+            if (funct3 < 4) value = Alu.signExtend(value, 8 * size); // LB, LH, LW, LD; else LBU, LHU, LWU
         } else if (opcode == 0x23) {
             legal = funct3 < 4; // SB, SH, SW, SD
-            uint64 place = Alu.add(a, _immS(word));
+            uint64 place = Alu.add(x, _immS(word));
             uint256 size = 1 << (funct3 & 3);
             if (!legal || !_accessible(place, size)) return _trap(state, rest);
             bytes32 leaf;
             bytes calldata path;
             (leaf, path, rest) = _open(state, place, rest);
-            leaf = _store(leaf, place, size, b);
+            leaf = _store(leaf, place, size, y);
             state.setRoot(MerkleMemory.fold(leaf, 0, place >> LEAF_LOG2, DEPTH, path));
             rd = 0;
         } else if (opcode == 0x13) {
-            (legal, value) = _opImm(funct3, word >> 26, a, _immI(word));
+            (legal, value) = _opImm(funct3, word >> 26, x, _immI(word));
         } else if (opcode == 0x1b) {
-            (legal, value) = _opImm32(funct3, word >> 25, a, _immI(word));
+            (legal, value) = _opImm32(funct3, word >> 25, x, _immI(word));
         } else if (opcode == 0x33) {
-            (legal, value) = _op(funct3, word >> 25, a, b);
+            (legal, value) = _op(funct3, word >> 25, x, y);
         } else if (opcode == 0x3b) {
-            (legal, value) = _op32(funct3, word >> 25, a, b);
+            (legal, value) = _op32(funct3, word >> 25, x, y);
         } else if (opcode == 0x0f) {
             legal = funct3 == 0; // FENCE: memory is in order
             rd = 0;
@@ -117,80 +117,80 @@ contract StepVerifier is IStepVerifier {
 
     // ------------------------------------------------------------------------------------------ operations
 
-    function _branch(uint256 funct3, uint64 a, uint64 b) private pure returns (bool legal, bool taken) {
+    function _branch(uint256 funct3, uint64 x, uint64 y) private pure returns (bool legal, bool taken) {
         legal = funct3 != 2 && funct3 != 3;
-        if (funct3 == 0) taken = a == b; // BEQ
-        else if (funct3 == 1) taken = a != b; // BNE
-        else if (funct3 == 4) taken = Alu.slt(a, b) == 1; // BLT
-        else if (funct3 == 5) taken = Alu.slt(a, b) == 0; // BGE
-        else if (funct3 == 6) taken = Alu.sltu(a, b) == 1; // BLTU
-        else if (funct3 == 7) taken = Alu.sltu(a, b) == 0; // BGEU
+        if (funct3 == 0) taken = x == y; // BEQ
+        else if (funct3 == 1) taken = x != y; // BNE
+        else if (funct3 == 4) taken = Alu.slt(x, y) == 1; // BLT
+        else if (funct3 == 5) taken = Alu.slt(x, y) == 0; // BGE
+        else if (funct3 == 6) taken = Alu.sltu(x, y) == 1; // BLTU
+        else if (funct3 == 7) taken = Alu.sltu(x, y) == 0; // BGEU
     }
 
     /// @param top the immediate's upper six bits: with shifts they must be 0, or 0x10 for SRAI
-    function _opImm(uint256 funct3, uint256 top, uint64 a, uint64 imm) private pure returns (bool, uint64) {
-        if (funct3 == 0) return (true, Alu.add(a, imm)); // ADDI
-        if (funct3 == 1) return (top == 0, Alu.sll(a, imm)); // SLLI
-        if (funct3 == 2) return (true, Alu.slt(a, imm)); // SLTI
-        if (funct3 == 3) return (true, Alu.sltu(a, imm)); // SLTIU
-        if (funct3 == 4) return (true, a ^ imm); // XORI
-        if (funct3 == 5) return top == 0x10 ? (true, Alu.sra(a, imm)) : (top == 0, Alu.srl(a, imm)); // SRAI, SRLI
-        if (funct3 == 6) return (true, a | imm); // ORI
-        return (true, a & imm); // ANDI
+    function _opImm(uint256 funct3, uint256 top, uint64 x, uint64 imm) private pure returns (bool, uint64) {
+        if (funct3 == 0) return (true, Alu.add(x, imm)); // ADDI
+        if (funct3 == 1) return (top == 0, Alu.sll(x, imm)); // SLLI
+        if (funct3 == 2) return (true, Alu.slt(x, imm)); // SLTI
+        if (funct3 == 3) return (true, Alu.sltu(x, imm)); // SLTIU
+        if (funct3 == 4) return (true, Alu.xor(x, imm)); // XORI
+        if (funct3 == 5) return top == 0x10 ? (true, Alu.sra(x, imm)) : (top == 0, Alu.srl(x, imm)); // SRAI, SRLI
+        if (funct3 == 6) return (true, Alu.or(x, imm)); // ORI
+        return (true, Alu.and(x, imm)); // ANDI
     }
 
     /// @param top the immediate's upper seven bits: with shifts they must be 0, or 0x20 for SRAIW
-    function _opImm32(uint256 funct3, uint256 top, uint64 a, uint64 imm) private pure returns (bool, uint64) {
-        if (funct3 == 0) return (true, Alu.addw(a, imm)); // ADDIW
-        if (funct3 == 1) return (top == 0, Alu.sllw(a, imm)); // SLLIW
-        if (funct3 == 5) return top == 0x20 ? (true, Alu.sraw(a, imm)) : (top == 0, Alu.srlw(a, imm)); // SRAIW, SRLIW
+    function _opImm32(uint256 funct3, uint256 top, uint64 x, uint64 imm) private pure returns (bool, uint64) {
+        if (funct3 == 0) return (true, Alu.addw(x, imm)); // ADDIW
+        if (funct3 == 1) return (top == 0, Alu.sllw(x, imm)); // SLLIW
+        if (funct3 == 5) return top == 0x20 ? (true, Alu.sraw(x, imm)) : (top == 0, Alu.srlw(x, imm)); // SRAIW, SRLIW
         return (false, 0);
     }
 
-    function _op(uint256 funct3, uint256 funct7, uint64 a, uint64 b) private pure returns (bool, uint64) {
+    function _op(uint256 funct3, uint256 funct7, uint64 x, uint64 y) private pure returns (bool, uint64) {
         if (funct7 == 0x00) {
-            if (funct3 == 0) return (true, Alu.add(a, b)); // ADD
-            if (funct3 == 1) return (true, Alu.sll(a, b)); // SLL
-            if (funct3 == 2) return (true, Alu.slt(a, b)); // SLT
-            if (funct3 == 3) return (true, Alu.sltu(a, b)); // SLTU
-            if (funct3 == 4) return (true, a ^ b); // XOR
-            if (funct3 == 5) return (true, Alu.srl(a, b)); // SRL
-            if (funct3 == 6) return (true, a | b); // OR
-            return (true, a & b); // AND
+            if (funct3 == 0) return (true, Alu.add(x, y)); // ADD
+            if (funct3 == 1) return (true, Alu.sll(x, y)); // SLL
+            if (funct3 == 2) return (true, Alu.slt(x, y)); // SLT
+            if (funct3 == 3) return (true, Alu.sltu(x, y)); // SLTU
+            if (funct3 == 4) return (true, Alu.xor(x, y)); // XOR
+            if (funct3 == 5) return (true, Alu.srl(x, y)); // SRL
+            if (funct3 == 6) return (true, Alu.or(x, y)); // OR
+            return (true, Alu.and(x, y)); // AND
         }
         if (funct7 == 0x20) {
-            if (funct3 == 0) return (true, Alu.sub(a, b)); // SUB
-            if (funct3 == 5) return (true, Alu.sra(a, b)); // SRA
+            if (funct3 == 0) return (true, Alu.sub(x, y)); // SUB
+            if (funct3 == 5) return (true, Alu.sra(x, y)); // SRA
         }
         if (funct7 == 0x01) {
-            if (funct3 == 0) return (true, Alu.mul(a, b)); // MUL
-            if (funct3 == 1) return (true, Alu.mulh(a, b)); // MULH
-            if (funct3 == 2) return (true, Alu.mulhsu(a, b)); // MULHSU
-            if (funct3 == 3) return (true, Alu.mulhu(a, b)); // MULHU
-            if (funct3 == 4) return (true, Alu.div(a, b)); // DIV
-            if (funct3 == 5) return (true, Alu.divu(a, b)); // DIVU
-            if (funct3 == 6) return (true, Alu.rem(a, b)); // REM
-            return (true, Alu.remu(a, b)); // REMU
+            if (funct3 == 0) return (true, Alu.mul(x, y)); // MUL
+            if (funct3 == 1) return (true, Alu.mulh(x, y)); // MULH
+            if (funct3 == 2) return (true, Alu.mulhsu(x, y)); // MULHSU
+            if (funct3 == 3) return (true, Alu.mulhu(x, y)); // MULHU
+            if (funct3 == 4) return (true, Alu.div(x, y)); // DIV
+            if (funct3 == 5) return (true, Alu.divu(x, y)); // DIVU
+            if (funct3 == 6) return (true, Alu.rem(x, y)); // REM
+            return (true, Alu.remu(x, y)); // REMU
         }
         return (false, 0);
     }
 
-    function _op32(uint256 funct3, uint256 funct7, uint64 a, uint64 b) private pure returns (bool, uint64) {
+    function _op32(uint256 funct3, uint256 funct7, uint64 x, uint64 y) private pure returns (bool, uint64) {
         if (funct7 == 0x00) {
-            if (funct3 == 0) return (true, Alu.addw(a, b)); // ADDW
-            if (funct3 == 1) return (true, Alu.sllw(a, b)); // SLLW
-            if (funct3 == 5) return (true, Alu.srlw(a, b)); // SRLW
+            if (funct3 == 0) return (true, Alu.addw(x, y)); // ADDW
+            if (funct3 == 1) return (true, Alu.sllw(x, y)); // SLLW
+            if (funct3 == 5) return (true, Alu.srlw(x, y)); // SRLW
         }
         if (funct7 == 0x20) {
-            if (funct3 == 0) return (true, Alu.subw(a, b)); // SUBW
-            if (funct3 == 5) return (true, Alu.sraw(a, b)); // SRAW
+            if (funct3 == 0) return (true, Alu.subw(x, y)); // SUBW
+            if (funct3 == 5) return (true, Alu.sraw(x, y)); // SRAW
         }
         if (funct7 == 0x01) {
-            if (funct3 == 0) return (true, Alu.mulw(a, b)); // MULW
-            if (funct3 == 4) return (true, Alu.divw(a, b)); // DIVW
-            if (funct3 == 5) return (true, Alu.divuw(a, b)); // DIVUW
-            if (funct3 == 6) return (true, Alu.remw(a, b)); // REMW
-            if (funct3 == 7) return (true, Alu.remuw(a, b)); // REMUW
+            if (funct3 == 0) return (true, Alu.mulw(x, y)); // MULW
+            if (funct3 == 4) return (true, Alu.divw(x, y)); // DIVW
+            if (funct3 == 5) return (true, Alu.divuw(x, y)); // DIVUW
+            if (funct3 == 6) return (true, Alu.remw(x, y)); // REMW
+            if (funct3 == 7) return (true, Alu.remuw(x, y)); // REMUW
         }
         return (false, 0);
     }
@@ -198,23 +198,23 @@ contract StepVerifier is IStepVerifier {
     // ------------------------------------------------------------------------------------------ immediates
 
     function _immI(uint256 word) private pure returns (uint64) {
-        return Alu.sext(word >> 20, 12);
+        return Alu.signExtend(word >> 20, 12);
     }
 
     function _immS(uint256 word) private pure returns (uint64) {
-        return Alu.sext(word >> 25 << 5 | word >> 7 & 31, 12);
+        return Alu.signExtend(word >> 25 << 5 | word >> 7 & 31, 12);
     }
 
     function _immB(uint256 word) private pure returns (uint64) {
-        return Alu.sext(word >> 31 << 12 | (word >> 7 & 1) << 11 | (word >> 25 & 0x3f) << 5 | (word >> 8 & 15) << 1, 13);
+        return Alu.signExtend(word >> 31 << 12 | (word >> 7 & 1) << 11 | (word >> 25 & 0x3f) << 5 | (word >> 8 & 15) << 1, 13);
     }
 
     function _immU(uint256 word) private pure returns (uint64) {
-        return Alu.sext(word >> 12 << 12, 32);
+        return Alu.signExtend(word >> 12 << 12, 32);
     }
 
     function _immJ(uint256 word) private pure returns (uint64) {
-        return Alu.sext(
+        return Alu.signExtend(
             word >> 31 << 20 | (word >> 12 & 0xff) << 12 | (word >> 20 & 1) << 11 | (word >> 21 & 0x3ff) << 1, 21
         );
     }
@@ -241,14 +241,22 @@ contract StepVerifier is IStepVerifier {
 
     /// @dev The little-endian number of `size` bytes at `place`.
     function _load(bytes32 leaf, uint64 place, uint256 size) private pure returns (uint64) {
-        return Alu.reverse(uint64(uint256(leaf) >> _shift(place, size)), size);
+        return _reverse(uint64(uint256(leaf) >> _shift(place, size)), size);
     }
 
     /// @dev The leaf with the low `size` bytes of `value` at `place`, little endian.
     function _store(bytes32 leaf, uint64 place, uint256 size, uint64 value) private pure returns (bytes32) {
         uint256 shift = _shift(place, size);
         uint256 mask = ((1 << (8 * size)) - 1) << shift;
-        return bytes32(uint256(leaf) & ~mask | uint256(Alu.reverse(value, size)) << shift);
+        return bytes32(uint256(leaf) & ~mask | uint256(_reverse(value, size)) << shift);
+    }
+
+    /// @dev The `size` (1, 2, 4 or 8) low bytes of `value` in reverse order.
+    function _reverse(uint64 value, uint256 size) private pure returns (uint64) {
+        value = (value & 0x00ff00ff00ff00ff) << 8 | (value >> 8) & 0x00ff00ff00ff00ff;
+        value = (value & 0x0000ffff0000ffff) << 16 | (value >> 16) & 0x0000ffff0000ffff;
+        value = value << 32 | value >> 32;
+        return value >> (64 - 8 * size);
     }
 
     /// @dev Bits of the leaf below `size` bytes at `place`.
