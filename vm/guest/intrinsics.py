@@ -125,16 +125,61 @@ sqrt32 = _make_float("llvm.sqrt.f32", 1)
 abs32 = _make_float("llvm.fabs.f32", 1)
 
 
-def _make_unsigned(method: str) -> Callable[..., Any]:
+def _make_integer(emit: Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]) -> Callable[..., Any]:
     @intrinsic
     def operation(typingctx: Any, a: Any, b: Any) -> Any:
         def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-            return getattr(builder, method)(*args)
+            return emit(builder, args[0], args[1])
 
         return types.int64(types.int64, types.int64), codegen
 
     return operation  # type: ignore[no-any-return]
 
 
+def _mulhi(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
+    wide = ir.IntType(128)
+    product = builder.mul(builder.zext(a, wide), builder.zext(b, wide))
+    return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), _I64)
+
+
 # Of two int64 seen as unsigned. The divisor must not be zero (undefined natively): a caller proves it or tests it.
-udiv, urem = _make_unsigned("udiv"), _make_unsigned("urem")
+udiv, urem = _make_integer(ir.IRBuilder.udiv), _make_integer(ir.IRBuilder.urem)
+
+# Modulo 2**64, where numba's own + and - leave overflow undefined.
+wrap_add, wrap_sub = _make_integer(ir.IRBuilder.add), _make_integer(ir.IRBuilder.sub)
+
+# `shr` fills with zeros; its count must be in [0, 63]. `mulhi` is the upper half of the unsigned 128-bit product.
+shr, mulhi = _make_integer(ir.IRBuilder.lshr), _make_integer(_mulhi)
+
+
+@intrinsic
+def ult(typingctx: Any, a: Any, b: Any) -> Any:
+    """a < b, as unsigned."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        return builder.icmp_unsigned("<", *args)
+
+    return types.boolean(types.int64, types.int64), codegen
+
+
+@intrinsic
+def likely(typingctx: Any, condition: Any) -> Any:
+    """The condition itself; tells the compiler that it is nearly always true."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        bit = ir.IntType(1)
+        expect = builder.module.globals.get("llvm.expect.i1")
+        expect = expect or ir.Function(builder.module, ir.FunctionType(bit, [bit, bit]), "llvm.expect.i1")
+        return builder.call(expect, [args[0], bit(1)])
+
+    return types.boolean(types.boolean), codegen
+
+
+@intrinsic
+def i64_f32(typingctx: Any, value: Any) -> Any:
+    """The binary32 nearest to an int64, ties to even."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        return builder.sitofp(args[0], ir.FloatType())
+
+    return types.float32(types.int64), codegen
