@@ -1,0 +1,489 @@
+"""The fast loop: pre-decoded instructions over host memory. It does what is common and leaves the rest to `vm.step`.
+
+Code is decoded a page at a time into a window, one int64 per instruction word: operation, the register numbers and
+the immediate (32 bits, signed). Loads and stores find the host address of a guest page in a small direct-mapped
+buffer (TLB), refilled from a hash table that holds every page the run has touched. Whatever is not a plain
+instruction on known pages (faults, traps, halting) leaves the loop before it has had any effect.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from vm.constants import PAGE_BYTES, PAGE_LOG2
+from vm.guest.intrinsics import (
+    load_i8,
+    load_i16,
+    load_i32,
+    load_i64,
+    load_u8,
+    load_u16,
+    load_u32,
+    store_i8,
+    store_i16,
+    store_i32,
+    store_i64,
+    udiv,
+    urem,
+)
+from vm.isa import FORMATS, LOAD, SHIFT32, SHIFT64, TABLE, B, I, J, S, U
+from vm.jit import jit
+
+# Operation numbers: 0 is a word that has not been decoded, then the table's instructions, then "see vm.step".
+UNDECODED: Final = 0
+# fmt: off
+(
+    LUI, AUIPC, JAL, JALR, BEQ, BNE, BLT, BGE, BLTU, BGEU,
+    LB, LH, LW, LD, LBU, LHU, LWU, SB, SH, SW, SD,
+    ADDI, SLTI, SLTIU, XORI, ORI, ANDI, SLLI, SRLI, SRAI, ADDIW, SLLIW, SRLIW, SRAIW,
+    ADD, SUB, SLL, SLT, SLTU, XOR, SRL, SRA, OR, AND, ADDW, SUBW, SLLW, SRLW, SRAW,
+    MUL, MULH, MULHSU, MULHU, DIV, DIVU, REM, REMU, MULW, DIVW, DIVUW, REMW, REMUW, FENCE, ECALL,
+) = range(1, len(TABLE) + 1)
+# fmt: on
+DEFINITION: Final = len(TABLE) + 1
+
+# A window of decoded code: this much guest memory, and one more word, never decoded, where it ends.
+WINDOW_LOG2: Final = 20
+WINDOW_WORDS: Final = (1 << WINDOW_LOG2) // 4 + 1
+PAGE_WORDS: Final = PAGE_BYTES // 4
+
+# TLB entry: page address for reads, page address for writes (or NO_PAGE), host minus guest address.
+TLB_LOG2: Final = 9
+ENTRY_BYTES: Final = 24
+NO_PAGE: Final = -1
+# Page table entry: page address (or NO_PAGE), whether it may be written, host minus guest address.
+ENTRY_WORDS: Final = ENTRY_BYTES // 8
+
+# The context that the loop and its driver share, in int64 words: x0..x31, where writes to x0 go, then these.
+DISCARD: Final = 32
+(CTX_PC, CTX_LEFT, CTX_ADDRESS, CTX_SIZE, CTX_WRITE) = range(DISCARD + 1, DISCARD + 6)
+CTX_WORDS: Final = DISCARD + 6
+
+# Why the loop was left.
+(EXIT_BUDGET, EXIT_FETCH, EXIT_PAGE, EXIT_DEFINITION) = range(4)
+
+_SIGN: Final = -(1 << 63)
+_HASH_FACTOR: Final = -7046029254386353131  # 2**64 / golden ratio, as int64
+
+
+def _binary(emit: Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]) -> Callable[..., Any]:
+    @intrinsic
+    def operation(typingctx: Any, a: Any, b: Any) -> Any:
+        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+            return emit(builder, *args)
+
+        return types.int64(types.int64, types.int64), codegen
+
+    return operation  # type: ignore[no-any-return]
+
+
+def _high(first: str, second: str) -> Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]:
+    wide, word = ir.IntType(128), ir.IntType(64)
+
+    def emit(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
+        product = builder.mul(getattr(builder, first)(a, wide), getattr(builder, second)(b, wide))
+        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), word)
+
+    return emit
+
+
+_lshr = _binary(lambda builder, a, b: builder.lshr(a, b))
+_sdiv = _binary(lambda builder, a, b: builder.sdiv(a, b))
+_srem = _binary(lambda builder, a, b: builder.srem(a, b))
+_mulh, _mulhsu, _mulhu = _binary(_high("sext", "sext")), _binary(_high("sext", "zext")), _binary(_high("zext", "zext"))
+
+
+# Decoding.
+
+
+def _by_opcode() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The table as rows (mask, match, format, operation) sorted by opcode, and where each opcode's rows start."""
+    numbers = sorted(range(len(TABLE)), key=lambda number: TABLE[number].match & 0x7F)
+    rows = [
+        (TABLE[n].mask, TABLE[n].match, FORMATS.index(TABLE[n].format), n + 1 if n + 1 != ECALL else DEFINITION)
+        for n in numbers
+    ]
+    starts = [sum(row[1] & 0x7F < opcode for row in rows) for opcode in range(129)]
+    return np.array(rows, np.int64), np.array(starts, np.int64)
+
+
+_ROWS, _STARTS = _by_opcode()
+_I, _LOAD, _SHIFT64, _SHIFT32, _S, _B, _U, _J = (FORMATS.index(f) for f in (I, LOAD, SHIFT64, SHIFT32, S, B, U, J))
+
+
+@jit
+def _immediate(word: int, form: int) -> int:
+    """As `isa.immediate`."""
+    signed = word - ((word >> 31) << 32)
+    if form in (_I, _LOAD):
+        return signed >> 20
+    if form == _SHIFT64:
+        return (word >> 20) & 0x3F
+    if form == _SHIFT32:
+        return (word >> 20) & 0x1F
+    if form == _S:
+        return (signed >> 25 << 5) | ((word >> 7) & 0x1F)
+    if form == _B:
+        return (signed >> 31 << 12) | ((word >> 7 & 1) << 11) | ((word >> 25 & 0x3F) << 5) | ((word >> 8 & 0xF) << 1)
+    if form == _U:
+        return signed >> 12 << 12
+    if form == _J:
+        return (signed >> 31 << 20) | (word & 0xFF000) | ((word >> 20 & 1) << 11) | ((word >> 21 & 0x3FF) << 1)
+    return 0
+
+
+@jit
+def _decode_word(word: int) -> int:
+    """The packed instruction: operation | rd << 8 | rs1 << 16 | rs2 << 24 | imm << 32."""
+    opcode = word & 0x7F
+    for row in range(_STARTS[opcode], _STARTS[opcode + 1]):
+        if word & _ROWS[row, 0] == _ROWS[row, 1]:
+            form, operation = _ROWS[row, 2], _ROWS[row, 3]
+            imm = _immediate(word, form)
+            if form in (_B, _J):
+                if imm & 3:
+                    return DEFINITION
+                imm *= 2  # from bytes of guest code to bytes of decoded code
+            rd = (word >> 7) & 31
+            if rd == 0:
+                rd = DISCARD
+            return operation | (rd << 8) | ((word >> 15 & 31) << 16) | ((word >> 20 & 31) << 24) | (imm << 32)
+    return DEFINITION
+
+
+@jit
+def decode_page(source: int, target: int) -> None:
+    """Decodes the PAGE_BYTES of code at host address `source` to PAGE_WORDS int64 at `target`."""
+    for i in range(PAGE_WORDS):
+        store_i64(target + i * 8, _decode_word(load_u32(source + i * 4)))
+
+
+# The loop.
+
+
+@jit
+def _slot(address: int) -> int:
+    """Offset of the TLB entry of a guest address. Tensors are aligned to high powers of two, so higher bits join in."""
+    return (((address >> PAGE_LOG2) ^ (address >> (PAGE_LOG2 + TLB_LOG2))) & ((1 << TLB_LOG2) - 1)) * ENTRY_BYTES
+
+
+@jit
+def _find(table: int, entries: int, page: int) -> int:
+    """The address of a page's entry in the page table, or of the free entry where it belongs."""
+    number = _lshr(page * _HASH_FACTOR, 32)
+    while True:
+        entry = table + (number & (entries - 1)) * ENTRY_BYTES
+        if load_i64(entry) == page or load_i64(entry) == NO_PAGE:
+            return entry
+        number += 1
+
+
+@jit
+def map_page(table: int, entries: int, page: int, writable: int, host: int) -> None:
+    """Enters a page of guest address `page` into the page table, or changes its entry. There must be a free one."""
+    entry = _find(table, entries, page)
+    store_i64(entry, page)
+    store_i64(entry + 8, writable)
+    store_i64(entry + 16, host - page)
+
+
+@jit
+def _refill(tlb: int, table: int, entries: int, address: int, size: int, write: int) -> bool:
+    """Puts the page of a guest address into the TLB; False if the access is not one to a page that may be used so."""
+    entry = _find(table, entries, address & -PAGE_BYTES)
+    writable = load_i64(entry + 8)
+    if address & (size - 1) or load_i64(entry) == NO_PAGE or (write and not writable):
+        return False
+    slot = tlb + _slot(address)
+    store_i64(slot, load_i64(entry))
+    store_i64(slot + 8, load_i64(entry) if writable else NO_PAGE)
+    store_i64(slot + 16, load_i64(entry + 16))
+    return True
+
+
+@jit
+def _rd(x: int, w: int, value: int) -> None:
+    store_i64(x + ((w >> 8) & 255) * 8, value)
+
+
+@jit
+def _rs1(x: int, w: int) -> int:
+    return load_i64(x + ((w >> 16) & 255) * 8)
+
+
+@jit
+def _rs2(x: int, w: int) -> int:
+    return load_i64(x + ((w >> 24) & 255) * 8)
+
+
+@jit
+def _sext32(value: int) -> int:
+    return value << 32 >> 32
+
+
+@jit
+def _div(a: int, b: int) -> int:
+    if b == 0:
+        return -1
+    return -a if b == -1 else _sdiv(a, b)
+
+
+@jit
+def _rem(a: int, b: int) -> int:
+    if b == 0:
+        return a
+    return 0 if b == -1 else _srem(a, b)
+
+
+@jit
+def _divu(a: int, b: int) -> int:
+    return -1 if b == 0 else udiv(a, b)
+
+
+@jit
+def _remu(a: int, b: int) -> int:
+    return a if b == 0 else urem(a, b)
+
+
+@jit
+def execute(ctx: int, code: int, base: int, tlb: int, table: int, entries: int) -> int:
+    """Runs from the context's pc, inside the window `code` of guest address `base`, for at most CTX_LEFT steps.
+
+    All arguments but `base` and `entries` are host addresses. Returns the EXIT reason; the context then says where
+    the machine stands, how many steps are left, and for EXIT_PAGE which access found no page.
+    """
+    x = ctx
+    left = load_i64(ctx + CTX_LEFT * 8)
+    ip = code + (load_i64(ctx + CTX_PC * 8) - base) * 2
+    while True:
+        reason = EXIT_BUDGET
+        a, size, write = 0, 0, 0
+        while left > 0:
+            w = load_i64(ip)
+            ip += 8
+            left -= 1
+            op = w & 255
+            if op == UNDECODED:
+                reason = EXIT_FETCH
+                break
+            elif op == LUI:
+                _rd(x, w, w >> 32)
+            elif op == AUIPC:
+                _rd(x, w, base + ((ip - 8 - code) >> 1) + (w >> 32))
+            elif op == JAL:
+                _rd(x, w, base + ((ip - code) >> 1))
+                ip += (w >> 32) - 8
+                if ip - code < 0 or ip - code >= (WINDOW_WORDS - 1) * 8:
+                    store_i64(ctx + CTX_PC * 8, base + ((ip - code) >> 1))
+                    store_i64(ctx + CTX_LEFT * 8, left)
+                    return EXIT_FETCH
+            elif op == JALR:
+                target = (_rs1(x, w) + (w >> 32)) & -2
+                if target & 2:
+                    reason = EXIT_DEFINITION
+                    break
+                _rd(x, w, base + ((ip - code) >> 1))
+                if target < base or target - base >= 1 << WINDOW_LOG2:
+                    store_i64(ctx + CTX_PC * 8, target)
+                    store_i64(ctx + CTX_LEFT * 8, left)
+                    return EXIT_FETCH
+                ip = code + (target - base) * 2
+            elif BEQ <= op <= BGEU:
+                p, q = _rs1(x, w), _rs2(x, w)
+                if op == BEQ:
+                    taken = p == q
+                elif op == BNE:
+                    taken = p != q
+                elif op == BLT:
+                    taken = p < q
+                elif op == BGE:
+                    taken = p >= q
+                elif op == BLTU:
+                    taken = (p ^ _SIGN) < (q ^ _SIGN)
+                else:
+                    taken = (p ^ _SIGN) >= (q ^ _SIGN)
+                if taken:
+                    ip += (w >> 32) - 8
+                    if ip - code < 0 or ip - code >= (WINDOW_WORDS - 1) * 8:
+                        store_i64(ctx + CTX_PC * 8, base + ((ip - code) >> 1))
+                        store_i64(ctx + CTX_LEFT * 8, left)
+                        return EXIT_FETCH
+            elif op == LB:
+                a, size = _rs1(x, w) + (w >> 32), 1
+                e = tlb + _slot(a)
+                if load_i64(e) != a & -4096:
+                    reason = EXIT_PAGE
+                    break
+                _rd(x, w, load_i8(a + load_i64(e + 16)))
+            elif op == LBU:
+                a, size = _rs1(x, w) + (w >> 32), 1
+                e = tlb + _slot(a)
+                if load_i64(e) != a & -4096:
+                    reason = EXIT_PAGE
+                    break
+                _rd(x, w, load_u8(a + load_i64(e + 16)))
+            elif op == LH:
+                a, size = _rs1(x, w) + (w >> 32), 2
+                e = tlb + _slot(a)
+                if load_i64(e) != a & -4095:
+                    reason = EXIT_PAGE
+                    break
+                _rd(x, w, load_i16(a + load_i64(e + 16)))
+            elif op == LHU:
+                a, size = _rs1(x, w) + (w >> 32), 2
+                e = tlb + _slot(a)
+                if load_i64(e) != a & -4095:
+                    reason = EXIT_PAGE
+                    break
+                _rd(x, w, load_u16(a + load_i64(e + 16)))
+            elif op == LW:
+                a, size = _rs1(x, w) + (w >> 32), 4
+                e = tlb + _slot(a)
+                if load_i64(e) != a & -4093:
+                    reason = EXIT_PAGE
+                    break
+                _rd(x, w, load_i32(a + load_i64(e + 16)))
+            elif op == LWU:
+                a, size = _rs1(x, w) + (w >> 32), 4
+                e = tlb + _slot(a)
+                if load_i64(e) != a & -4093:
+                    reason = EXIT_PAGE
+                    break
+                _rd(x, w, load_u32(a + load_i64(e + 16)))
+            elif op == LD:
+                a, size = _rs1(x, w) + (w >> 32), 8
+                e = tlb + _slot(a)
+                if load_i64(e) != a & -4089:
+                    reason = EXIT_PAGE
+                    break
+                _rd(x, w, load_i64(a + load_i64(e + 16)))
+            elif op == SB:
+                a, size, write = _rs1(x, w) + (w >> 32), 1, 1
+                e = tlb + _slot(a)
+                if load_i64(e + 8) != a & -4096:
+                    reason = EXIT_PAGE
+                    break
+                store_i8(a + load_i64(e + 16), _rs2(x, w))
+            elif op == SH:
+                a, size, write = _rs1(x, w) + (w >> 32), 2, 1
+                e = tlb + _slot(a)
+                if load_i64(e + 8) != a & -4095:
+                    reason = EXIT_PAGE
+                    break
+                store_i16(a + load_i64(e + 16), _rs2(x, w))
+            elif op == SW:
+                a, size, write = _rs1(x, w) + (w >> 32), 4, 1
+                e = tlb + _slot(a)
+                if load_i64(e + 8) != a & -4093:
+                    reason = EXIT_PAGE
+                    break
+                store_i32(a + load_i64(e + 16), _rs2(x, w))
+            elif op == SD:
+                a, size, write = _rs1(x, w) + (w >> 32), 8, 1
+                e = tlb + _slot(a)
+                if load_i64(e + 8) != a & -4089:
+                    reason = EXIT_PAGE
+                    break
+                store_i64(a + load_i64(e + 16), _rs2(x, w))
+            elif op == ADDI:
+                _rd(x, w, _rs1(x, w) + (w >> 32))
+            elif op == SLTI:
+                _rd(x, w, 1 if _rs1(x, w) < (w >> 32) else 0)
+            elif op == SLTIU:
+                _rd(x, w, 1 if (_rs1(x, w) ^ _SIGN) < ((w >> 32) ^ _SIGN) else 0)
+            elif op == XORI:
+                _rd(x, w, _rs1(x, w) ^ (w >> 32))
+            elif op == ORI:
+                _rd(x, w, _rs1(x, w) | (w >> 32))
+            elif op == ANDI:
+                _rd(x, w, _rs1(x, w) & (w >> 32))
+            elif op == SLLI:
+                _rd(x, w, _rs1(x, w) << ((w >> 32) & 63))
+            elif op == SRLI:
+                _rd(x, w, _lshr(_rs1(x, w), (w >> 32) & 63))
+            elif op == SRAI:
+                _rd(x, w, _rs1(x, w) >> ((w >> 32) & 63))
+            elif op == ADDIW:
+                _rd(x, w, _sext32(_rs1(x, w) + (w >> 32)))
+            elif op == SLLIW:
+                _rd(x, w, _sext32(_rs1(x, w) << ((w >> 32) & 31)))
+            elif op == SRLIW:
+                _rd(x, w, _sext32((_rs1(x, w) & 0xFFFFFFFF) >> ((w >> 32) & 31)))
+            elif op == SRAIW:
+                _rd(x, w, _sext32(_rs1(x, w)) >> ((w >> 32) & 31))
+            elif op == ADD:
+                _rd(x, w, _rs1(x, w) + _rs2(x, w))
+            elif op == SUB:
+                _rd(x, w, _rs1(x, w) - _rs2(x, w))
+            elif op == SLL:
+                _rd(x, w, _rs1(x, w) << (_rs2(x, w) & 63))
+            elif op == SLT:
+                _rd(x, w, 1 if _rs1(x, w) < _rs2(x, w) else 0)
+            elif op == SLTU:
+                _rd(x, w, 1 if (_rs1(x, w) ^ _SIGN) < (_rs2(x, w) ^ _SIGN) else 0)
+            elif op == XOR:
+                _rd(x, w, _rs1(x, w) ^ _rs2(x, w))
+            elif op == SRL:
+                _rd(x, w, _lshr(_rs1(x, w), _rs2(x, w) & 63))
+            elif op == SRA:
+                _rd(x, w, _rs1(x, w) >> (_rs2(x, w) & 63))
+            elif op == OR:
+                _rd(x, w, _rs1(x, w) | _rs2(x, w))
+            elif op == AND:
+                _rd(x, w, _rs1(x, w) & _rs2(x, w))
+            elif op == ADDW:
+                _rd(x, w, _sext32(_rs1(x, w) + _rs2(x, w)))
+            elif op == SUBW:
+                _rd(x, w, _sext32(_rs1(x, w) - _rs2(x, w)))
+            elif op == SLLW:
+                _rd(x, w, _sext32(_rs1(x, w) << (_rs2(x, w) & 31)))
+            elif op == SRLW:
+                _rd(x, w, _sext32((_rs1(x, w) & 0xFFFFFFFF) >> (_rs2(x, w) & 31)))
+            elif op == SRAW:
+                _rd(x, w, _sext32(_rs1(x, w)) >> (_rs2(x, w) & 31))
+            elif op == MUL:
+                _rd(x, w, _rs1(x, w) * _rs2(x, w))
+            elif op == MULH:
+                _rd(x, w, _mulh(_rs1(x, w), _rs2(x, w)))
+            elif op == MULHSU:
+                _rd(x, w, _mulhsu(_rs1(x, w), _rs2(x, w)))
+            elif op == MULHU:
+                _rd(x, w, _mulhu(_rs1(x, w), _rs2(x, w)))
+            elif op == DIV:
+                _rd(x, w, _div(_rs1(x, w), _rs2(x, w)))
+            elif op == DIVU:
+                _rd(x, w, _divu(_rs1(x, w), _rs2(x, w)))
+            elif op == REM:
+                _rd(x, w, _rem(_rs1(x, w), _rs2(x, w)))
+            elif op == REMU:
+                _rd(x, w, _remu(_rs1(x, w), _rs2(x, w)))
+            elif op == MULW:
+                _rd(x, w, _sext32(_rs1(x, w) * _rs2(x, w)))
+            elif op == DIVW:
+                _rd(x, w, _sext32(_div(_sext32(_rs1(x, w)), _sext32(_rs2(x, w)))))
+            elif op == DIVUW:
+                _rd(x, w, _sext32(_divu(_rs1(x, w) & 0xFFFFFFFF, _rs2(x, w) & 0xFFFFFFFF)))
+            elif op == REMW:
+                _rd(x, w, _sext32(_rem(_sext32(_rs1(x, w)), _sext32(_rs2(x, w)))))
+            elif op == REMUW:
+                _rd(x, w, _sext32(_remu(_rs1(x, w) & 0xFFFFFFFF, _rs2(x, w) & 0xFFFFFFFF)))
+            elif op != FENCE:
+                reason = EXIT_DEFINITION
+                break
+        if reason != EXIT_BUDGET:
+            # The instruction has had no effect.
+            ip -= 8
+            left += 1
+        if reason == EXIT_PAGE and _refill(tlb, table, entries, a, size, write):
+            continue
+        store_i64(ctx + CTX_PC * 8, base + ((ip - code) >> 1))
+        store_i64(ctx + CTX_LEFT * 8, left)
+        store_i64(ctx + CTX_ADDRESS * 8, a)
+        store_i64(ctx + CTX_SIZE * 8, size)
+        store_i64(ctx + CTX_WRITE * 8, write)
+        return reason
