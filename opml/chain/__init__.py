@@ -6,9 +6,11 @@ The heavy libraries (web3, py-evm, eth-account) are imported only when a functio
 
 import os
 
+from opml.chain.base import Chain, Log, Receipt, connect
+from opml.chain.client import OpmlClient
+from opml.chain.deploy import Deployment, deploy, dev_contract, ensure_dev_contract
+
+__all__ = ["Chain", "Deployment", "Log", "OpmlClient", "Receipt", "connect", "deploy", "dev_contract", "ensure_dev_contract"]
+
 # The fastest keccak for the EVM; the library's own choice would be a slower one. Read at the first hash.
 os.environ.setdefault("ETH_HASH_BACKEND", "pysha3")
-
-from opml.chain.base import Chain, Log, Receipt, connect
-
-__all__ = ["Chain", "Log", "Receipt", "connect"]

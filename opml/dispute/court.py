@@ -30,11 +30,11 @@ class Court(Protocol[AccountT]):
     def credit(self, address: str) -> int:
         """Wei that the contract owes to `address`."""
 
-    def move(self, game_id: bytes, move: Move, account: AccountT) -> None:
+    def move(self, game_id: bytes, move: Move, account: AccountT) -> object:
         """Make a move: calls the contract's method `move.method` with the game's id and `move.args()`."""
 
-    def finalise(self, claim_id: bytes, account: AccountT) -> None:
+    def finalise(self, claim_id: bytes, account: AccountT) -> object:
         """Make a claim final whose window has passed without a game open or lost."""
 
-    def withdraw(self, games: list[bytes], account: AccountT) -> None:
+    def withdraw(self, games: list[bytes], account: AccountT) -> object:
         """Collect the account's shares of these games, and pay out all its credit."""

@@ -1,0 +1,87 @@
+"""Putting the contracts on a chain, and finding them again on a development chain."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from opml.chain.abi import artifact
+from opml.chain.accounts import dev_accounts
+from opml.chain.base import Chain
+from opml.chain.hexa import address_bytes, checksum
+from opml.errors import ChainError
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+DEFAULT_PROVER_BOND: Final = 10**18
+DEFAULT_CHALLENGER_BOND: Final = 10**17
+DEFAULT_K: Final = 16
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The addresses of the two contracts, the block of the second, and the gas of both transactions together."""
+
+    address: str
+    verifier: str
+    block: int
+    gas_used: int
+
+
+def deploy(
+    chain: Chain,
+    account: "LocalAccount",
+    prover_bond: int = DEFAULT_PROVER_BOND,
+    challenger_bond: int = DEFAULT_CHALLENGER_BOND,
+    k: int = DEFAULT_K,
+) -> Deployment:
+    """Deploys the step verifier and then Opml with these bonds (wei) and parts per round.
+
+    Raises RevertError (BadParameters) where the contract refuses the numbers.
+    """
+    verifier = chain.transact(account, None, artifact("StepVerifier").bytecode)
+    assert verifier.contract is not None
+    opml = artifact("Opml")
+    arguments = opml.abi.encode_constructor(verifier.contract, prover_bond, challenger_bond, k)
+    main = chain.transact(account, None, opml.bytecode + arguments)
+    assert main.contract is not None
+    return Deployment(main.contract, verifier.contract, main.block, verifier.gas_used + main.gas_used)
+
+
+def dev_contract(chain: Chain) -> str | None:
+    """The contract that `ensure_dev_contract` deployed on this chain; None where nobody has."""
+    address = create_address(dev_accounts()[-1].address, 1)
+    return address if chain.code(address) else None
+
+
+def ensure_dev_contract(
+    chain: Chain,
+    prover_bond: int = DEFAULT_PROVER_BOND,
+    challenger_bond: int = DEFAULT_CHALLENGER_BOND,
+    k: int = DEFAULT_K,
+) -> str:
+    """The address of opml on a development chain, deployed by the last of the development accounts if it is not there yet.
+
+    The address is always the same, so that prover and challenger find it without being told.
+
+    Raises ChainError where that account has been used for something else, or has no ether (not a development chain).
+    """
+    found = dev_contract(chain)
+    if found is not None:
+        return found
+    account = dev_accounts()[-1]
+    if chain.nonce(account.address) != 0:
+        raise ChainError(
+            f"there is no opml contract where a development chain has it, and {account.address} was used already",
+            "name the contract, or begin a new chain",
+        )
+    return deploy(chain, account, prover_bond, challenger_bond, k).address
+
+
+def create_address(sender: str, nonce: int) -> str:
+    """The address of the contract that an account creates with a transaction of this nonce."""
+    from eth_utils.crypto import keccak
+
+    number = nonce.to_bytes((nonce.bit_length() + 7) // 8, "big")
+    encoded = number if nonce != 0 and nonce < 0x80 else bytes([0x80 + len(number)]) + number
+    payload = b"\x94" + address_bytes(sender) + encoded
+    return checksum(keccak(bytes([0xC0 + len(payload)]) + payload)[12:])
