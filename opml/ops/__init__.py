@@ -1,1 +1,87 @@
 """The primitive operators, a file per family."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opml import fpenv
+from opml.errors import UnsupportedError
+from opml.graph import Array, DType, TensorType
+from opml.ops import argmax, binary, cast, conv, matmul, movement, pool, reduce, softmax, unary
+from opml.ops.base import Attrs, Op, Types, tile_count
+from vm.constants import LEAF_BYTES
+from vm.guest.record import (
+    MAX_INPUTS,
+    PARAMS,
+    RECORD_WORDS,
+    WORD_FIRST_TILE,
+    WORD_INPUT,
+    WORD_OP,
+    WORD_OUT,
+    WORD_PARAM,
+    WORD_TILES,
+)
+
+_FAMILIES = (matmul, conv, pool, unary, binary, softmax, argmax, reduce, movement, cast)
+
+OPS: Final[dict[str, Op]] = {op.name: op for family in _FAMILIES for op in family.OPS}
+
+
+def make_record(
+    op: Op,
+    types: Types,
+    out_type: TensorType,
+    attrs: Attrs,
+    out_address: int,
+    input_addresses: Sequence[int],
+    first_tile: int,
+) -> NDArray[np.int64]:
+    """The node record of an operator: RECORD_WORDS int64 (see `vm.guest.record`). An absent input's address is 0."""
+    record = np.zeros(RECORD_WORDS, np.int64)
+    words = op.params(types, out_type, attrs)
+    if len(words) > PARAMS or len(input_addresses) > MAX_INPUTS:
+        raise UnsupportedError(f"{op.name}: does not fit a node record")
+    record[WORD_OP] = op.code
+    record[WORD_FIRST_TILE] = first_tile
+    record[WORD_TILES] = tile_count(out_type)
+    record[WORD_OUT] = out_address
+    record[WORD_INPUT : WORD_INPUT + len(input_addresses)] = input_addresses
+    record[WORD_PARAM : WORD_PARAM + len(words)] = words
+    return record
+
+
+def type_of(array: Array) -> TensorType:
+    """The type of a numpy array; `UnsupportedError` where opml does not have its dtype."""
+    try:
+        return TensorType(DType(array.dtype.name), tuple(array.shape))
+    except ValueError:
+        raise UnsupportedError(f"dtype {array.dtype.name} is not supported") from None
+
+
+def evaluate(name: str, inputs: Sequence[Array | None], attrs: Attrs, *, fast: bool = False) -> Array:
+    """One operator's output by its definition, or by its fast kernel, which must give the same bits.
+
+    An input that is None is absent. Raises UnsupportedError for an unknown operator and for what its `infer` refuses.
+    """
+    if name not in OPS:
+        raise UnsupportedError(f"operator {name!r} is not a primitive")
+    op = OPS[name]
+    arrays = [None if array is None else np.asarray(array, order="C") for array in inputs]
+    types = [None if array is None else type_of(array) for array in arrays]
+    out_type = op.infer(types, attrs)
+    tiles = tile_count(out_type)
+    leaves = np.full(tiles * LEAF_BYTES, 0xA5, np.uint8)
+    addresses = [0 if array is None else array.ctypes.data for array in arrays]
+    record = make_record(op, types, out_type, attrs, leaves.ctypes.data, addresses, 0)
+    with fpenv.standard():
+        if fast and op.fast is not None:
+            op.fast(record.ctypes.data, 0, tiles)
+        else:
+            for t in range(tiles):
+                op.tile(record.ctypes.data, t)
+    return leaves[: out_type.nbytes].view(out_type.dtype.numpy).reshape(out_type.shape)
+
+
+__all__ = ["OPS", "evaluate", "make_record", "type_of"]

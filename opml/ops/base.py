@@ -7,17 +7,48 @@ record at address `r` (see `vm.guest.record`); it is compiled natively, where it
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final, TypeVar, cast
 
-from opml.graph import Attribute, TensorType
-from vm.guest.intrinsics import load_f32, load_i64
+import numba
+import numpy as np
+
+from opml.graph import Attribute, DType, TensorType
+from vm.constants import LEAF_BYTES
+from vm.guest.intrinsics import load_f32, load_i8, load_i32, load_i64, load_u8, store_i8, store_i32, store_i64
 from vm.guest.record import PARAMS, WORD_INPUT, WORD_OUT, WORD_PARAM
 from vm.jit import make_jit
 
 _OPML = Path(__file__).parent.parent
 jit = make_jit([_OPML.parent / "vm", _OPML / "ops", _OPML / "numerics.py"])
 
+F = TypeVar("F", bound=Callable[..., Any])
 Attrs = dict[str, Attribute]
 Types = Sequence[TensorType | None]
+
+# Element types as kernels know them, and the numbers of elements in a leaf.
+FLOAT32, INT32, INT64, INT8, UINT8, BOOL = range(6)
+DTYPE_CODES: Final = {
+    DType.FLOAT32: FLOAT32,
+    DType.INT32: INT32,
+    DType.INT64: INT64,
+    DType.INT8: INT8,
+    DType.UINT8: UINT8,
+    DType.BOOL: BOOL,
+}
+LEAF_FLOATS: Final = LEAF_BYTES // 4
+
+# Machine instructions of one softfloat call, from above, with the call itself; for `Op.cost`.
+COST_FLOAT: Final = 256
+COST_DIVIDE: Final = 1024
+COST_TILE: Final = 512
+
+
+def template(function: F) -> F:
+    """A jitted function that takes a jitted function as an argument: put in place of each call, before typing.
+
+    (numba neither caches nor names reproducibly a function that is handed a function in the ordinary way.)
+    """
+    return cast(F, numba.njit(inline="always", nogil=True, error_model="numpy", fastmath=False)(function))
 
 
 @dataclass(frozen=True)
@@ -66,4 +97,104 @@ def param_f32(r, i):  # type: ignore[no-untyped-def]
     return load_f32(r + 8 * (WORD_PARAM + i))
 
 
-__all__ = ["PARAMS", "Attrs", "Op", "Types", "input_address", "jit", "out_address", "param", "param_f32"]
+@jit
+def element_size(dtype):  # type: ignore[no-untyped-def]
+    """Bytes of an element of a dtype code."""
+    if dtype == INT64:
+        return 8
+    return 4 if dtype <= INT32 else 1
+
+
+@jit
+def load_int(address, dtype):  # type: ignore[no-untyped-def]
+    """The element of an integer or bool dtype at an address; a bool is 0 or 1."""
+    if dtype == INT64:
+        return load_i64(address)
+    if dtype == INT32:
+        return load_i32(address)
+    if dtype == INT8:
+        return load_i8(address)
+    if dtype == BOOL:
+        return np.int64(load_u8(address) != 0)
+    return load_u8(address)
+
+
+@jit
+def store_int(address, dtype, value):  # type: ignore[no-untyped-def]
+    """Stores the low bits of an int64 as an element of an integer or bool dtype."""
+    if dtype == INT64:
+        store_i64(address, value)
+    elif dtype == INT32:
+        store_i32(address, value)
+    else:
+        store_i8(address, value)
+
+
+@jit
+def copy_element(target, source, size):  # type: ignore[no-untyped-def]
+    """Copies the bits of an element of 1, 4 or 8 bytes."""
+    if size == 4:
+        store_i32(target, load_i32(source))
+    elif size == 8:
+        store_i64(target, load_i64(source))
+    else:
+        store_i8(target, load_u8(source))
+
+
+@jit
+def clear(start, end):  # type: ignore[no-untyped-def]
+    """Zeroes the bytes from `start` up to `end`: what follows a tensor's last element in its leaf."""
+    while start < end and (start & 3) != 0:
+        store_i8(start, 0)
+        start += 1
+    while start < end:
+        store_i32(start, 0)
+        start += 4
+
+
+def tile_count(tensor: TensorType) -> int:
+    """Leaves, and so tiles, of a tensor."""
+    return -(-tensor.nbytes // LEAF_BYTES)
+
+
+def leaf_elements(tensor: TensorType) -> int:
+    """Elements in a leaf of a tensor."""
+    return LEAF_BYTES // tensor.dtype.size
+
+
+def float_word(value: float) -> int:
+    """A parameter word that holds a binary32 in its low half."""
+    return int(np.float32(value).view(np.uint32))
+
+
+__all__ = [
+    "BOOL",
+    "COST_DIVIDE",
+    "COST_FLOAT",
+    "COST_TILE",
+    "DTYPE_CODES",
+    "FLOAT32",
+    "INT8",
+    "INT32",
+    "INT64",
+    "LEAF_FLOATS",
+    "PARAMS",
+    "UINT8",
+    "Attrs",
+    "Op",
+    "Types",
+    "clear",
+    "copy_element",
+    "element_size",
+    "float_word",
+    "input_address",
+    "jit",
+    "leaf_elements",
+    "load_int",
+    "out_address",
+    "param",
+    "param_f32",
+    "store_int",
+    "template",
+    "tile_count",
+]

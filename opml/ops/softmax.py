@@ -1,0 +1,95 @@
+"""Softmax along an axis: the exact maximum, then the exponentials, their sum as in `rows`, one division each."""
+
+from opml.graph import DType, TensorType
+from opml.numerics import ONE, ZERO, exp, maximum
+from opml.ops.base import (
+    COST_DIVIDE,
+    COST_FLOAT,
+    COST_TILE,
+    LEAF_FLOATS,
+    Attrs,
+    Op,
+    Types,
+    clear,
+    input_address,
+    jit,
+    out_address,
+    param,
+)
+from opml.ops.checks import axis_attr, only, take_dtype, take_inputs
+from opml.ops.rows import LANES, middle
+from vm.guest.intrinsics import load_f32, store_f32, udiv, urem
+
+NAME = "softmax"
+LENGTH, COUNT, INNER = range(3)
+
+
+@jit
+def row_max(x, step, n):  # type: ignore[no-untyped-def]
+    """The maximum of n elements, NaN if there is one."""
+    best = load_f32(x)
+    for i in range(1, n):
+        best = maximum(best, load_f32(x + i * step))
+    return best
+
+
+@jit
+def lane(x, step, n, best, j):  # type: ignore[no-untyped-def]
+    total = ZERO
+    for i in range(j, n, LANES):
+        total += exp(load_f32(x + i * step) - best)
+    return total
+
+
+@jit
+def four_lanes(x, step, n, best, j):  # type: ignore[no-untyped-def]
+    left = lane(x, step, n, best, j) + lane(x, step, n, best, j + 8)
+    return left + (lane(x, step, n, best, j + 4) + lane(x, step, n, best, j + 12))
+
+
+@jit
+def row_sum(x, step, n, best):  # type: ignore[no-untyped-def]
+    """The sum of exp(x - best), in the order of `rows.sum_rows`."""
+    even = four_lanes(x, step, n, best, 0) + four_lanes(x, step, n, best, 2)
+    odd = four_lanes(x, step, n, best, 1) + four_lanes(x, step, n, best, 3)
+    return even + odd
+
+
+@jit
+def softmax_tile(r, t):  # type: ignore[no-untyped-def]
+    x, y, n, inner = input_address(r, 0), out_address(r), param(r, COUNT), param(r, INNER)
+    stop = min(LEAF_FLOATS * (t + 1), param(r, LENGTH))
+    row, best, total = -1, ZERO, ONE
+    for e in range(LEAF_FLOATS * t, stop):
+        start = 4 * (udiv(e, n * inner) * n * inner + urem(e, inner))
+        if start != row:
+            row = start
+            best = row_max(x + row, 4 * inner, n)
+            total = row_sum(x + row, 4 * inner, n, best)
+        store_f32(y + 4 * e, exp(load_f32(x + 4 * e) - best) / total)
+    clear(y + 4 * stop, y + 32 * (t + 1))
+
+
+def infer(types: Types, attrs: Attrs) -> TensorType:
+    """Any shape with at least one dimension; attribute axis."""
+    (x,) = take_inputs(NAME, types, 1)
+    take_dtype(NAME, x, (DType.FLOAT32,))
+    only(NAME, attrs, "axis")
+    axis_attr(NAME, attrs, len(x.shape), -1)
+    return x
+
+
+def params(types: Types, out: TensorType, attrs: Attrs) -> list[int]:
+    axis = axis_attr(NAME, attrs, len(out.shape), -1)
+    _, count, inner = middle(out, axis, axis)
+    return [out.elements, count, inner]
+
+
+def cost(types: Types, out: TensorType, attrs: Attrs) -> int:
+    _, count, inner = params(types, out, attrs)
+    rows = LEAF_FLOATS if inner > 1 else min(LEAF_FLOATS, 2 + (LEAF_FLOATS - 1) // count)
+    element = 24 * COST_FLOAT
+    return COST_TILE + rows * (count * element + 32 * COST_FLOAT) + LEAF_FLOATS * (element + COST_DIVIDE)
+
+
+OPS = [Op(NAME, 64, infer, params, softmax_tile, cost)]
