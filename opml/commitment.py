@@ -107,7 +107,7 @@ class Region(Place):
         if first >= kept:
             return ZERO[level]
         if kept == self.tiles or first + (1 << level) <= kept:
-            return self.levels[level - PAGE_LEVEL][local].tobytes()
+            return bytes(self.levels[level - PAGE_LEVEL][local])
         if level == PAGE_LEVEL:
             start = local << PAGE_LOG2
             return _page_root(_padded(self.read(start, start + PAGE_BYTES, m)))
@@ -121,7 +121,7 @@ def _padded(data: Bytes) -> Bytes:
 
 
 def _page_root(page: Bytes) -> bytes:
-    return hash_subtrees(page, PAGE_LEAVES)[0].tobytes()
+    return bytes(hash_subtrees(page, PAGE_LEAVES)[0])
 
 
 class _History:

@@ -6,13 +6,13 @@ for: a tile root costs about one Merkle path, and only the disputed tile runs in
 
 from typing import Protocol
 
-from vm.step import prove_step
-from vm.trace import MachineTrace
-
 from opml.commitment import ModelMemory
+from opml.header import ModelHeader
 from vm.constants import MODEL_LEVEL
 from vm.memory import Memory
 from vm.state import State, entry_state
+from vm.step import prove_step
+from vm.trace import MachineTrace
 
 MACHINES_KEPT = 4
 
@@ -25,15 +25,14 @@ class MachineTraceLike(Protocol):
         """Steps until the machine has stopped; the step that stops it counts."""
 
     @property
-    def end_state(self) -> bytes:
-        """The encoded state after `steps` steps, 289 bytes."""
-
-    @property
     def scratch_root(self) -> bytes:
         """Root of the upper half of memory in the end state."""
 
+    def encode(self, t: int) -> bytes:
+        """The encoded state after `t` steps, 289 bytes; the end state for every t >= steps."""
+
     def hash(self, t: int) -> bytes:
-        """Hash of the state after `t` steps; the end state's for every t >= steps."""
+        """Hash of that state."""
 
     def witness(self, t: int) -> bytes:
         """The witness of step `t`, which leads from state `t` to state `t + 1`."""
@@ -41,6 +40,10 @@ class MachineTraceLike(Protocol):
 
 class Trace(Protocol):
     """A whole computation, as one party sees it."""
+
+    @property
+    def header(self) -> ModelHeader:
+        """The model's header, which says how the computation is divided."""
 
     @property
     def tiles(self) -> int:
@@ -60,29 +63,21 @@ class Trace(Protocol):
         """The machine's run over unit `m`, 0 <= m < tiles."""
 
 
-class TraceHeader(Protocol):
-    """The fields of a model's header that a trace needs."""
-
-    @property
-    def entry(self) -> int: ...
-    @property
-    def tiles(self) -> int: ...
-    @property
-    def stride(self) -> int: ...
-    @property
-    def max_steps(self) -> int: ...
-
-
 class ModelTrace:
     """The trace of a finished inference: `memory` holds its tensors, `header` says how it is divided.
 
     Two-phase headers have a unit per tile (`stride` 1), one-phase headers one unit of M tiles.
     """
 
-    def __init__(self, header: TraceHeader, memory: ModelMemory) -> None:
-        self.header = header
+    def __init__(self, header: ModelHeader, memory: ModelMemory) -> None:
+        self._header = header
         self.memory = memory
         self._machines: dict[int, MachineRun] = {}
+
+    @property
+    def header(self) -> ModelHeader:
+        """The model's header."""
+        return self._header
 
     @property
     def tiles(self) -> int:
@@ -126,19 +121,13 @@ class MachineRun:
         return self._trace.steps
 
     @property
-    def end(self) -> State:
-        """The state after `steps` steps."""
-        return self._trace.state(self.steps)
-
-    @property
-    def end_state(self) -> bytes:
-        """The encoded end state, 289 bytes."""
-        return self.end.encode()
-
-    @property
     def scratch_root(self) -> bytes:
         """Root of the upper half of memory in the end state."""
-        return self.end.memory.node(MODEL_LEVEL, 1)
+        return self.state(self.steps).memory.node(MODEL_LEVEL, 1)
+
+    def encode(self, t: int) -> bytes:
+        """The encoded state after `t` steps, 289 bytes."""
+        return self._trace.state(t).encode()
 
     def hash(self, t: int) -> bytes:
         """Hash of the state after `t` steps."""
@@ -153,6 +142,6 @@ class MachineRun:
         return prove_step(self._trace.state(t))
 
 
-def run_unit(header: TraceHeader, memory: ModelMemory, first: int, count: int) -> MachineRun:
+def run_unit(header: ModelHeader, memory: ModelMemory, first: int, count: int) -> MachineRun:
     """The machine's run over the tiles [first, first + count), from the start state that the contract sets."""
     return MachineRun(entry_state(Memory(memory.cut(first)), header.entry, first, count), header.max_steps)
