@@ -1,0 +1,48 @@
+"""From an ONNX file to an image: reader, lowering, passes, layout, hashes."""
+
+import os
+from collections.abc import Mapping
+
+from opml.graph import Graph
+from opml.image import Image, build_image
+from opml.lowering import lower
+from opml.passes import run_passes
+from opml.program import Program, build_program
+from opml.reader import read_onnx
+
+# Seconds. A day for anybody to re-run the model, and as much for all the moves of a side.
+WINDOW = 24 * 3600
+CLOCK = 24 * 3600
+
+
+def compile_graph(source: str | os.PathLike[str] | bytes, dims: Mapping[str, int] | None = None) -> Graph:
+    """The graph of primitives of an ONNX file or its bytes. `dims` pins dynamic dimensions by name.
+
+    Raises ModelError where the file is not a sound model, UnsupportedError where opml does not have what it uses.
+    """
+    return run_passes(lower(read_onnx(source, dims)))
+
+
+def compile_program(source: str | os.PathLike[str] | bytes, dims: Mapping[str, int] | None = None) -> Program:
+    """The laid-out program; enough for inference. Raises as `compile_graph`."""
+    return build_program(compile_graph(source, dims))
+
+
+def compile_onnx(
+    source: str | os.PathLike[str] | bytes,
+    *,
+    window: int = WINDOW,
+    clock: int = CLOCK,
+    one_phase: bool = False,
+    dims: Mapping[str, int] | None = None,
+    guest: bytes | None = None,
+) -> Image:
+    """Compiles a model, hash pass included. `window` and `clock` are seconds; `guest` is the published one unless given.
+
+    Raises as `compile_graph`, and ValueError where `window` or `clock` are no positive 32-bit numbers.
+    """
+    if guest is None:
+        from opml.guest import load  # here: a program alone needs no guest
+
+        guest = load()
+    return build_image(compile_program(source, dims), guest, window=window, clock=clock, one_phase=one_phase)

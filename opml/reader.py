@@ -1,0 +1,307 @@
+"""ONNX file → graph of ONNX operators.
+
+The file is believed in nothing: what the format forbids is a ModelError, what opml does not have an UnsupportedError,
+both with the name of what is meant. Nothing outside the given file is ever opened, and no more memory is asked for
+than the file itself holds. `value_info` is not read: shapes are inferred again when the graph is lowered.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import AttributeProto, ModelProto, TensorProto, ValueInfoProto
+
+from opml.errors import ModelError, UnsupportedError
+from opml.graph import Array, Attribute, DType, Graph, Node, TensorType
+from vm.constants import SCRATCH_BASE
+
+MIN_OPSET = 7
+MAX_OPSET: int = onnx.defs.onnx_opset_version()
+MAX_FILE_BYTES = 1 << 31
+MAX_NODES = 1 << 16
+MAX_RANK = 16
+_DOMAINS = ("", "ai.onnx")
+
+_DTYPES = {
+    TensorProto.FLOAT: DType.FLOAT32,
+    TensorProto.INT64: DType.INT64,
+    TensorProto.INT32: DType.INT32,
+    TensorProto.INT8: DType.INT8,
+    TensorProto.UINT8: DType.UINT8,
+    TensorProto.BOOL: DType.BOOL,
+}
+# Where a TensorProto keeps elements that are not in `raw_data`.
+_FIELDS = {DType.FLOAT32: "float_data", DType.INT64: "int64_data"}
+
+
+@dataclass
+class OnnxGraph(Graph):
+    """A graph whose nodes bear ONNX names. `types` knows inputs and constants only; `opset` fixes what a node means."""
+
+    opset: int = MAX_OPSET
+
+
+def onnx_dtype(number: int, what: str) -> DType:
+    """The element type of an ONNX type number; UnsupportedError naming `what` where opml does not have it."""
+    if number in _DTYPES:
+        return _DTYPES[number]
+    name = TensorProto.DataType.Name(number).lower() if number in TensorProto.DataType.values() else str(number)
+    known = ", ".join(dtype.value for dtype in DType)
+    raise UnsupportedError(f"{what} has element type {name}", f"opml has {known}")
+
+
+def read_onnx(source: str | os.PathLike[str] | bytes, dims: Mapping[str, int] | None = None) -> OnnxGraph:
+    """Reads a model from a file or from its bytes. `dims` pins dynamic dimensions of inputs by name.
+
+    Raises ModelError where the file is not a sound model, UnsupportedError where opml does not have what it uses.
+    """
+    model = _parse(source if isinstance(source, bytes) else _read(Path(source)))
+    opset = _opset(model)
+    if model.functions:
+        names = ", ".join(repr(function.name) for function in model.functions)
+        raise UnsupportedError(f"model-local functions ({names})", "inline them with onnx.inliner")
+    proto = model.graph
+    if len(proto.node) > MAX_NODES:
+        raise UnsupportedError(f"{len(proto.node)} nodes; opml has room for {MAX_NODES}")
+    if proto.sparse_initializer:
+        raise UnsupportedError("sparse initialisers")
+
+    graph = OnnxGraph(proto.name, [], [], [], {}, {}, opset)
+    for tensor in proto.initializer:
+        _define(graph, tensor.name, "initialiser")
+        _add_constant(graph, tensor.name, read_tensor(tensor, f"initialiser {tensor.name!r}"))
+    _read_inputs(graph, proto.input, dims or {})
+    for index, node in enumerate(proto.node):
+        _read_node(graph, node, f"{node.op_type} {node.name or f'number {index}'!r}")
+    _read_outputs(graph, [output.name for output in proto.output])
+    return graph
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ModelError(f"{path} is larger than {MAX_FILE_BYTES} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}") from None
+
+
+def _parse(data: bytes) -> ModelProto:
+    if len(data) > MAX_FILE_BYTES:
+        raise ModelError(f"the model is larger than {MAX_FILE_BYTES} bytes")
+    try:
+        model = ModelProto.FromString(data)
+    except DecodeError:
+        raise ModelError("the file is not an ONNX model, or it is corrupt") from None
+    if not model.HasField("graph") or not model.opset_import:
+        raise ModelError("the file is not an ONNX model: it has no graph or no operator set")
+    return model
+
+
+def _opset(model: ModelProto) -> int:
+    versions = {entry.version for entry in model.opset_import if entry.domain in _DOMAINS}
+    if len(versions) != 1:
+        raise ModelError("the model must import exactly one version of the operator set ai.onnx")
+    (version,) = versions
+    if not MIN_OPSET <= version <= MAX_OPSET:
+        raise UnsupportedError(
+            f"operator set {version}", f"opml reads {MIN_OPSET} to {MAX_OPSET}; see onnx.version_converter"
+        )
+    return int(version)
+
+
+def _define(graph: OnnxGraph, name: str, what: str) -> None:
+    if not name:
+        raise ModelError(f"an {what} without a name")
+    if name in graph.types:
+        raise ModelError(f"{name!r} is defined twice")
+
+
+def _add_constant(graph: OnnxGraph, name: str, value: Array) -> None:
+    graph.constants[name] = value
+    graph.types[name] = TensorType(DType(value.dtype.name), value.shape)
+
+
+def _read_inputs(graph: OnnxGraph, inputs: Iterable[ValueInfoProto], dims: Mapping[str, int]) -> None:
+    """Inputs that are initialisers too (all of them before IR 4, defaults since) are constants."""
+    dynamic: dict[str, None] = {}
+    used: set[str] = set()
+    for value in inputs:
+        if value.name in graph.constants:
+            continue
+        _define(graph, value.name, "input")
+        what = f"input {value.name!r}"
+        kind = value.type.WhichOneof("value")
+        if kind != "tensor_type":
+            raise UnsupportedError(f"{what} is no tensor but {kind or 'untyped'}")
+        tensor = value.type.tensor_type
+        dtype = onnx_dtype(tensor.elem_type, what)
+        if not tensor.HasField("shape"):
+            raise UnsupportedError(f"{what} has no shape", "export the model with static shapes")
+        shape = []
+        for axis, dim in enumerate(tensor.shape.dim):
+            label = dim.dim_param or f"{value.name}:{axis}"
+            if dim.WhichOneof("value") == "dim_value":
+                shape.append(dim.dim_value)
+            elif label in dims:
+                used.add(label)
+                shape.append(dims[label])
+            else:
+                dynamic[label] = None
+        graph.types[value.name] = TensorType(dtype, _check_shape(shape, what))
+        graph.inputs.append(value.name)
+    if dynamic:
+        raise UnsupportedError(f"dynamic dimensions: {', '.join(dynamic)}", "pin each of them to a number")
+    if unknown := sorted(set(dims) - used):
+        raise ModelError(f"the model has no dynamic dimension {', '.join(unknown)}")
+
+
+def _check_shape(shape: Iterable[int], what: str) -> tuple[int, ...]:
+    result = tuple(int(size) for size in shape)
+    if len(result) > MAX_RANK:
+        raise UnsupportedError(f"{what} has {len(result)} dimensions; opml has at most {MAX_RANK}")
+    if any(not 0 <= size < SCRATCH_BASE for size in result):
+        raise ModelError(f"{what} has an impossible shape {list(result)}")
+    return result
+
+
+def read_tensor(tensor: TensorProto, what: str) -> Array:
+    """The elements of a tensor, read-only where they lie in the file. `what` names it in errors."""
+    if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
+        raise UnsupportedError(f"{what} lies in another file (external data)", "save the model as one file")
+    if tensor.HasField("segment"):
+        raise UnsupportedError(f"{what} is stored in segments")
+    dtype = onnx_dtype(tensor.data_type, what)
+    shape = _check_shape(tensor.dims, what)
+    if tensor.HasField("raw_data"):
+        stored = np.uint8 if dtype is DType.BOOL else dtype.numpy
+        if len(tensor.raw_data) != prod(shape) * dtype.size:
+            raise ModelError(
+                f"{what} holds {len(tensor.raw_data)} bytes, not the {prod(shape) * dtype.size} of its shape"
+            )
+        flat: Array = np.frombuffer(tensor.raw_data, np.dtype(stored).newbyteorder("<"))
+    else:
+        # The lengths are compared before the elements are touched: a shape alone never costs memory.
+        values = getattr(tensor, _FIELDS.get(dtype, "int32_data"))
+        if len(values) != prod(shape):
+            raise ModelError(f"{what} holds {len(values)} elements, not the {prod(shape)} of its shape")
+        flat = np.array(values, dtype.numpy if dtype in _FIELDS else np.int32)
+        if dtype in (DType.INT8, DType.UINT8) and not np.array_equal(flat, flat.astype(dtype.numpy)):
+            raise ModelError(f"{what} holds values that are no {dtype.value}")
+    flat = flat != 0 if dtype is DType.BOOL else flat.astype(dtype.numpy, copy=False)
+    try:
+        return flat.reshape(shape)
+    except ValueError:
+        raise ModelError(f"{what} has an impossible shape {list(shape)}") from None
+
+
+def _read_node(graph: OnnxGraph, node: onnx.NodeProto, what: str) -> None:
+    if node.domain not in _DOMAINS:
+        raise UnsupportedError(f"operator {node.domain}.{node.op_type} ({node.name!r})")
+    for name in node.input:
+        if name and name not in graph.types:
+            raise ModelError(f"{what} reads {name!r}, which no earlier node computes")
+    inputs = list(node.input)
+    attrs: dict[str, Attribute] = {}
+    tensors: dict[str, Array] = {}
+    for attribute in node.attribute:
+        label = f"attribute {attribute.name!r} of {what}"
+        if attribute.name in attrs or attribute.name in tensors:
+            raise ModelError(f"{label} is given twice")
+        value = _read_attribute(attribute, label)
+        if isinstance(value, np.ndarray):
+            tensors[attribute.name] = value
+        else:
+            attrs[attribute.name] = value
+
+    if node.op_type == "Constant":
+        _read_constant(graph, node, attrs, tensors, what)
+        return
+    if node.op_type == "ConstantOfShape" and "value" in tensors:
+        inputs.append(_hidden_constant(graph, tensors.pop("value")))
+    if tensors:
+        raise UnsupportedError(f"attribute {min(tensors)!r} of {what} is a tensor")
+    if not any(node.output):
+        raise ModelError(f"{what} has no output")
+    for name in filter(None, node.output):
+        _define(graph, name, f"output of {what}")
+        graph.types[name] = UNKNOWN
+    graph.nodes.append(Node(node.op_type, tuple(inputs), tuple(node.output), attrs, node.name))
+
+
+# Stands in for the type of a computed tensor while names are collected; removed at the end.
+UNKNOWN = TensorType(DType.UINT8, ())
+
+
+def _hidden_constant(graph: OnnxGraph, value: Array) -> str:
+    """The `value` of a ConstantOfShape becomes its second input: attributes of a `Node` are no tensors."""
+    name = f"%value{len(graph.types)}"
+    while name in graph.types:
+        name += "'"
+    _add_constant(graph, name, value)
+    return name
+
+
+def _read_constant(
+    graph: OnnxGraph, node: onnx.NodeProto, attrs: dict[str, Attribute], tensors: dict[str, Array], what: str
+) -> None:
+    if len(attrs) + len(tensors) != 1 or len(node.output) != 1 or node.input:
+        raise ModelError(f"{what} needs exactly one value and one output")
+    (label, value), *_ = (attrs | tensors).items()
+    if label not in ("value", "value_float", "value_floats", "value_int", "value_ints"):
+        raise UnsupportedError(f"attribute {label!r} of {what}")
+    _define(graph, node.output[0], f"output of {what}")
+    dtype = DType.FLOAT32 if label.startswith("value_float") else DType.INT64
+    array = value if isinstance(value, np.ndarray) else np.asarray(value, dtype.numpy)
+    _add_constant(graph, node.output[0], array)
+
+
+def _read_attribute(attribute: AttributeProto, label: str) -> Attribute | Array:
+    if attribute.ref_attr_name:
+        raise ModelError(f"{label} refers to a function's attribute outside of a function")
+    match attribute.type:
+        case AttributeProto.INT:
+            return int(attribute.i)
+        case AttributeProto.FLOAT:
+            return float(attribute.f)
+        case AttributeProto.STRING:
+            return _text(attribute.s, label)
+        case AttributeProto.INTS:
+            return [int(value) for value in attribute.ints]
+        case AttributeProto.FLOATS:
+            return [float(value) for value in attribute.floats]
+        case AttributeProto.TENSOR:
+            return read_tensor(attribute.t, label)
+        case other:
+            name: Any = (
+                AttributeProto.AttributeType.Name(other) if other in AttributeProto.AttributeType.values() else other
+            )
+            raise UnsupportedError(f"{label} is of kind {name}")
+
+
+def _text(value: bytes, label: str) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise ModelError(f"{label} is no text") from None
+
+
+def _read_outputs(graph: OnnxGraph, outputs: list[str]) -> None:
+    if not outputs:
+        raise ModelError("the model has no outputs")
+    for name in outputs:
+        if name not in graph.types:
+            raise ModelError(f"nothing computes the output {name!r}")
+        if name in graph.outputs:
+            raise ModelError(f"the output {name!r} is listed twice")
+        if name in graph.inputs:
+            raise UnsupportedError(f"{name!r} is both an input and an output", "put an Identity between them")
+        graph.outputs.append(name)
+    computed = {name for node in graph.nodes for name in node.outputs}
+    graph.types = {name: kind for name, kind in graph.types.items() if name not in computed}
