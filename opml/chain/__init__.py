@@ -1,7 +1,7 @@
 """The only part of opml that talks to a chain.
 
-`connect(url)` gives a `Chain`: an embedded one in this process, or any JSON-RPC node. `OpmlClient` is the deployed contract.
-The heavy libraries (web3, py-evm, eth-account) are imported only when a function needs them.
+`connect(url)` gives a `Chain`: an embedded one in this process, or any JSON-RPC node. `OpmlClient` is the contract
+on it. The heavy libraries (web3, py-evm, eth-account) are imported only when a function needs them.
 """
 
 import os
@@ -10,7 +10,17 @@ from opml.chain.base import Chain, Log, Receipt, connect
 from opml.chain.client import OpmlClient
 from opml.chain.deploy import Deployment, deploy, dev_contract, ensure_dev_contract
 
-__all__ = ["Chain", "Deployment", "Log", "OpmlClient", "Receipt", "connect", "deploy", "dev_contract", "ensure_dev_contract"]
+__all__ = [
+    "Chain",
+    "Deployment",
+    "Log",
+    "OpmlClient",
+    "Receipt",
+    "connect",
+    "deploy",
+    "dev_contract",
+    "ensure_dev_contract",
+]
 
 # The fastest keccak for the EVM; the library's own choice would be a slower one. Read at the first hash.
 os.environ.setdefault("ETH_HASH_BACKEND", "pysha3")

@@ -43,8 +43,8 @@ def _named(parameter: Entry, value: Any) -> Any:
 class Abi:
     """One contract's interface.
 
-    Results and event arguments come as Python values: integers, bytes, checksummed addresses, tuples for arrays, dicts for
-    structs.
+    Results and event arguments come as Python values: integers, bytes, checksummed addresses, tuples for arrays,
+    dicts for structs.
     """
 
     def __init__(self, entries: Sequence[Entry]) -> None:
@@ -85,7 +85,7 @@ class Abi:
 
     def encode_constructor(self, *args: Any) -> bytes:
         """The constructor's arguments, to be put after the creation code."""
-        inputs = next((entry["inputs"] for entry in self._of_type("constructor")), [])
+        inputs: Sequence[Entry] = next((entry["inputs"] for entry in self._of_type("constructor")), [])
         return _encode(inputs, args)
 
     def decode_result(self, name: str, data: bytes) -> Any:
@@ -134,11 +134,12 @@ def _hash(signature: str) -> bytes:
 
 
 def _encode(parameters: Sequence[Entry], args: Sequence[Any]) -> bytes:
-    from eth_abi import encode
+    from eth_abi.abi import encode
     from eth_abi.exceptions import EncodingError
 
     try:
-        return encode([_type(part) for part in parameters], [_positional(p, a) for p, a in zip(parameters, args, strict=True)])
+        values = [_positional(part, value) for part, value in zip(parameters, args, strict=True)]
+        return encode([_type(part) for part in parameters], values)
     except (EncodingError, ValueError, OverflowError) as error:
         raise ChainError(f"cannot be encoded for the contract: {error}") from error
 
@@ -151,7 +152,7 @@ def _positional(parameter: Entry, value: Any) -> Any:
 
 
 def _decode(parameters: Sequence[Entry], data: bytes) -> tuple[Any, ...]:
-    from eth_abi import decode
+    from eth_abi.abi import decode
     from eth_abi.exceptions import DecodingError
 
     try:

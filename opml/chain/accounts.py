@@ -48,8 +48,8 @@ def account_from_environment(variable: str = KEY_VARIABLE) -> "LocalAccount":
 def account_from_keystore(path: Path | str, password: str | Callable[[], str] | None = None) -> "LocalAccount":
     """The account in an Ethereum keystore file (version 3 JSON, as eth-account, geth and cast write it).
 
-    `password` is the text, or a function that asks for it; by default the environment variable OPML_KEYSTORE_PASSWORD, and
-    if that is not set a prompt on the terminal. Raises ChainError.
+    `password` is the text, or a function that asks for it; by default the environment variable OPML_KEYSTORE_PASSWORD,
+    and if that is not set a prompt on the terminal. Raises ChainError.
     """
     from eth_account import Account
 
@@ -78,7 +78,7 @@ def load_account(keystore: Path | str | None = None, variable: str = KEY_VARIABL
 
 @cache
 def dev_accounts() -> tuple["LocalAccount", ...]:
-    """The ten accounts with ether on the embedded chain and the devnet, and on anvil and Hardhat. Anybody knows their keys."""
+    """The ten accounts with ether on embedded chain and devnet, anvil and Hardhat: everybody has the keys."""
     from eth_account import Account
     from eth_account.hdaccount import key_from_seed, seed_from_mnemonic
 

@@ -59,7 +59,7 @@ class Chain(ABC):
     ) -> Receipt:
         """Signs and sends a transaction and waits until it is mined. `to=None` creates a contract.
 
-        `gas` is the limit; by default the back end finds a good one. RevertError if the contract reverts: either nothing
+        `gas` is the limit; by default the back end finds a good one. RevertError if the contract reverts: then nothing
         is sent, or it was mined as failed.
         """
 
@@ -75,8 +75,11 @@ class Chain(ABC):
 
     def time(self) -> int:
         """Chain time in seconds: what the next block's timestamp would be now."""
-        block = self.request("eth_getBlockByNumber", "pending", False) or self.block("latest")
-        return from_quantity(block["timestamp"])
+        try:
+            block = self.request("eth_getBlockByNumber", "pending", False)
+        except ChainError:
+            block = None  # some nodes know no pending block, and say so in various ways
+        return from_quantity((block or self.block("latest"))["timestamp"])
 
     def advance(self, seconds: int) -> None:
         """Moves the chain's time on and mines a block; only development chains can."""
@@ -147,13 +150,15 @@ class Chain(ABC):
         """A transaction's receipt in JSON form; None while it is not mined."""
         return self.request("eth_getTransactionReceipt", to_hex(tx_hash))  # type: ignore[no-any-return]
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (most back ends hold nothing)
         """Lets go of connections; a chain is also a context manager that does so."""
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _receipt(self, answer: Mapping[str, Any]) -> Receipt:

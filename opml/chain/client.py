@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from opml.header import ModelHeader
 
 
+_EVENTS_HINT = "the node may have dropped old events: ask another one"
+
+
 @dataclass(frozen=True)
 class Entry:
     """One event of the contract, with its place in the chain."""
@@ -31,9 +34,9 @@ class Entry:
 class OpmlClient:
     """The contract at `address` on `chain`.
 
-    It is a `Court`: the players' loop needs nothing else. Methods that send a transaction take the sender's account last,
-    return after it was mined, and raise RevertError with the custom error's name if the contract refuses. Ids and roots
-    are 32 bytes, amounts are wei. `from_block` is where to begin to look for events: the contract's first block, or 0.
+    It is a `Court`: the players' loop needs nothing else. Methods that send a transaction take the sender's account
+    last, return after it was mined, and raise RevertError with the custom error's name if the contract refuses. Ids and
+    roots are 32 bytes, amounts are wei. `from_block` is where events begin: the contract's first block, or 0.
 
     Raises ChainError if there is no contract of opml at the address.
     """
@@ -113,9 +116,7 @@ class OpmlClient:
         self, model_id: bytes, data: bytes, output_root: bytes, nonce: int, input_path: bytes, account: "LocalAccount"
     ) -> tuple[bytes, Receipt]:
         """Posts a claim with its bond; returns its id. `data` is the whole input region, which goes on chain."""
-        receipt = self._send(
-            account, "claim", model_id, data, output_root, nonce, input_path, value=self.prover_bond
-        )
+        receipt = self._send(account, "claim", model_id, data, output_root, nonce, input_path, value=self.prover_bond)
         return self._id_from(receipt, "Claimed", "claimId"), receipt
 
     def finalise(self, claim_id: bytes, account: "LocalAccount") -> Receipt:
@@ -129,7 +130,7 @@ class OpmlClient:
             return _claim_view({"claimId": claim_id, "inputRoot": bytes(32)}, state, b"")
         entries = {entry.name: entry for entry in self._entries(("Claimed", "InputPosted"), claim_id)}
         if len(entries) != 2:
-            raise ChainError("the node does not have the claim's events", "give the contract's first block, or ask another node")
+            raise ChainError("the node does not have the claim's events", _EVENTS_HINT)
         return _claim_view(entries["Claimed"].args, state, entries["InputPosted"].args["input"])
 
     def claims(self, model_id: bytes | None = None, prover: str | None = None) -> list[ClaimView]:
@@ -253,7 +254,7 @@ def _claim_view(event: Mapping[str, Any], state: Mapping[str, Any], data: bytes)
 
 def _present(entries: Mapping[str, Mapping[str, Any]], name: str) -> Mapping[str, Any]:
     if name not in entries:
-        raise ChainError("the node does not have the game's events", "give the contract's first block, or ask another node")
+        raise ChainError("the node does not have the game's events", _EVENTS_HINT)
     return entries[name]
 
 

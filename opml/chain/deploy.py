@@ -59,7 +59,7 @@ def ensure_dev_contract(
     challenger_bond: int = DEFAULT_CHALLENGER_BOND,
     k: int = DEFAULT_K,
 ) -> str:
-    """The address of opml on a development chain, deployed by the last of the development accounts if it is not there yet.
+    """The address of opml on a development chain; the last development account deploys it if it is not there yet.
 
     The address is always the same, so that prover and challenger find it without being told.
 

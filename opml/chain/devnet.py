@@ -1,4 +1,4 @@
-"""A development chain over JSON-RPC on 127.0.0.1, for several processes to meet on. Its state survives restarts and kills."""
+"""A development chain over JSON-RPC on 127.0.0.1, for several processes to meet on. Its state survives being killed."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ from typing import Any, Final
 from opml.chain.accounts import dev_accounts
 from opml.chain.journal import Journal, restore
 from opml.chain.jsonrpc import PARSE_ERROR, EthApi
-from opml.chain.node import Clock, wall_clock
+from opml.chain.records import Clock, wall_clock
 from opml.errors import ChainError
 
 HOST: Final = "127.0.0.1"
@@ -45,7 +45,8 @@ class _Handler(BaseHTTPRequestHandler):
             answer: Any = {"jsonrpc": "2.0", "id": None, "error": {"code": PARSE_ERROR, "message": "parse error"}}
         else:
             api = self.server.api
-            answer = [api.answer(item) for item in content] if isinstance(content, list) and content else api.answer(content)
+            batch = isinstance(content, list) and content
+            answer = [api.answer(item) for item in content] if batch else api.answer(content)
         self._send(200, json.dumps(answer, separators=(",", ":")).encode())
 
     def do_OPTIONS(self) -> None:
@@ -108,7 +109,7 @@ class Devnet:
         return f"http://{HOST}:{self._server.server_address[1]}"
 
     def run(self) -> None:
-        """Serves until `close` is called from another thread, or an exception such as KeyboardInterrupt."""
+        """Serves until another thread calls `close`."""
         self._server.serve_forever(poll_interval=0.05)
 
     def close(self) -> None:
@@ -119,14 +120,10 @@ class Devnet:
 
 
 def serve(data_dir: Path, port: int = DEFAULT_PORT, on_ready: Callable[[Devnet], None] = lambda _: None) -> None:
-    """Serves a devnet in this thread until it is interrupted; `on_ready` is called once it answers, from another thread."""
-    devnet = Devnet(data_dir, port)
-    threading.Thread(target=on_ready, args=(devnet,), daemon=True).start()
-    try:
-        devnet.run()
-    finally:
-        devnet._server.server_close()
-        devnet._journal.close()
+    """Serves a devnet until it is interrupted (KeyboardInterrupt goes through); calls `on_ready` once it answers."""
+    with background(data_dir, port) as devnet:
+        on_ready(devnet)
+        threading.Event().wait()
 
 
 @contextmanager
@@ -140,5 +137,3 @@ def background(data_dir: Path, port: int = 0, *, clock: Clock = wall_clock) -> I
     finally:
         devnet.close()
         thread.join()
-
-

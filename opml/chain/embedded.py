@@ -1,14 +1,15 @@
 """A chain inside this process: no server, no sockets; it ends with the process."""
 
-from collections.abc import Sequence
+import threading
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from opml.chain.accounts import dev_accounts
 from opml.chain.base import Chain, Receipt
-from opml.chain.hexa import address_bytes
+from opml.chain.hexa import address_bytes, to_hex
 from opml.chain.jsonrpc import TIP, EthApi
-from opml.chain.node import DEV_BALANCE, GENESIS_TIME, TRANSACTION_GAS, Clock, Node, NodeError, frozen_clock
+from opml.chain.node import Node
+from opml.chain.records import DEV_BALANCE, GENESIS_TIME, TRANSACTION_GAS, Clock, NodeError, frozen_clock
 from opml.chain.reverts import node_error
 
 if TYPE_CHECKING:
@@ -19,13 +20,15 @@ if TYPE_CHECKING:
 class EmbeddedChain(Chain):
     """py-evm under Prague's rules, with ether for the development accounts.
 
-    By default time is deterministic: a block is one second after the one before, and `advance` adds to that; so a run of
-    the same calls gives the same ids and hashes. `wall_clock` as `clock` lets it follow the computer's clock instead.
+    By default time is deterministic: a block is one second after the one before, and `advance` adds to that; so the
+    same calls give the same ids and hashes. `wall_clock` as `clock` lets it follow the computer's clock instead.
     """
 
     def __init__(self, *, clock: Clock = frozen_clock, genesis_time: int = GENESIS_TIME) -> None:
         balances = {address_bytes(account.address): DEV_BALANCE for account in dev_accounts()}
         self._api = EthApi(Node(balances, clock=clock, genesis_time=genesis_time), dev_accounts(), refuse_reverts=True)
+        # So that two threads do not take the same nonce.
+        self._sending = threading.Lock()
 
     @property
     def node(self) -> Node:
@@ -36,11 +39,15 @@ class EmbeddedChain(Chain):
         try:
             return self._api.request(method, params)
         except NodeError as error:
-            raise node_error({"code": error.code, "message": error.message, "data": _hex_or_none(error.data)}) from error
+            raise node_error(error.to_json()) from error
 
     def transact(
         self, account: "LocalAccount", to: str | None, data: bytes = b"", value: int = 0, gas: int | None = None
     ) -> Receipt:
+        with self._sending:
+            return self._transact(account, to, data, value, gas or TRANSACTION_GAS)
+
+    def _transact(self, account: "LocalAccount", to: str | None, data: bytes, value: int, gas: int) -> Receipt:
         # No estimate: a transaction that would revert is not mined, so that trying it costs no more than asking.
         base_fee = self.node.pending_header().base_fee_per_gas
         signed = account.sign_transaction(
@@ -51,12 +58,12 @@ class EmbeddedChain(Chain):
                 "to": address_bytes(to) if to else b"",
                 "data": data,
                 "value": value,
-                "gas": gas or TRANSACTION_GAS,
+                "gas": gas,
                 "maxFeePerGas": base_fee + TIP,
                 "maxPriorityFeePerGas": TIP,
             }
         )
-        self.request("eth_sendRawTransaction", "0x" + signed.raw_transaction.hex().removeprefix("0x"))
+        self.request("eth_sendRawTransaction", to_hex(bytes(signed.raw_transaction)))
         answer = self.receipt(bytes(signed.hash))
         assert answer is not None
         return self._receipt(answer)
@@ -76,7 +83,3 @@ class EmbeddedChain(Chain):
                 return True
 
         return Web3(NodeProvider())
-
-
-def _hex_or_none(data: bytes | None) -> str | None:
-    return None if data is None else "0x" + data.hex()

@@ -1,7 +1,7 @@
 """The devnet's memory on disk: the genesis, then one line a block. Replaying it gives the same blocks, hash for hash.
 
-Each line is written and synced before its transaction is answered, so that a killed devnet has lost nothing it confirmed.
-A last line that was cut off in the middle is dropped: nobody has been told of it.
+Each line is written and synced before its transaction is answered, so that a killed devnet has lost nothing that it
+confirmed. A last line that was cut off in the middle is dropped: nobody has been told of it.
 """
 
 import fcntl
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from opml.chain.hexa import address_bytes, from_hex, to_hex
-from opml.chain.node import CHAIN_ID, DEV_BALANCE, Clock, Node, NodeError, wall_clock
+from opml.chain.node import Node
+from opml.chain.records import CHAIN_ID, DEV_BALANCE, Clock, NodeError, wall_clock
 from opml.errors import ChainError
 
 FORMAT: Final = "opml-devnet-1"
@@ -26,6 +27,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._failed = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a+b")
@@ -51,10 +53,17 @@ class Journal:
             raise ChainError(f"{self.path} is damaged: {error}", "move the folder away to begin a new chain") from error
 
     def append(self, line: Mapping[str, Any]) -> None:
-        """Writes a line; it is on disk when this returns."""
-        self._file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Writes a line; it is on disk when this returns. NodeError where it cannot be written, and ever after."""
+        if self._failed:
+            raise NodeError(f"the devnet's folder failed before ({self.path}): restart it", -32603)
+        try:
+            self._file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            # What is in memory is now more than what is on disk: nothing further may be confirmed.
+            self._failed = True
+            raise NodeError(f"cannot write {self.path}: {error.strerror}", -32603) from error
 
     def close(self) -> None:
         """Lets another process have the file."""
@@ -68,7 +77,7 @@ def restore(journal: Journal, addresses: Sequence[str], *, clock: Clock = wall_c
     """
     lines = journal.read()
     if not lines:
-        genesis = {
+        genesis: dict[str, Any] = {
             "format": FORMAT,
             "chainId": CHAIN_ID,
             "time": clock(),

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opml.chain import rpcforms as forms
 from opml.chain.hexa import address_bytes, from_hex, from_quantity, quantity, to_hex
-from opml.chain.node import Call, Node, NodeError
+from opml.chain.node import Node
+from opml.chain.records import Call, NodeError
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -19,13 +20,14 @@ PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
 METHOD_NOT_FOUND: Final = -32601
 INVALID_PARAMS: Final = -32602
+INTERNAL_ERROR: Final = -32603
 
 
 class EthApi:
     """Answers JSON-RPC requests, one at a time whatever the number of threads.
 
-    `accounts` are unlocked: eth_sendTransaction signs for them. With `refuse_reverts` a transaction that would revert is
-    refused with its revert data and not mined.
+    `accounts` are unlocked: eth_sendTransaction signs for them. With `refuse_reverts` a transaction that would revert
+    is refused with its revert data and not mined.
     """
 
     def __init__(self, node: Node, accounts: Sequence["LocalAccount"] = (), *, refuse_reverts: bool = False) -> None:
@@ -33,19 +35,19 @@ class EthApi:
         self.refuse_reverts = refuse_reverts
         self._accounts = {address_bytes(account.address): account for account in accounts}
         self._lock = threading.Lock()
-        self._methods: dict[str, Callable[..., Any]] = {
-            name: method
+        self._methods: dict[str, tuple[Callable[..., Any], inspect.Signature]] = {
+            name: (method, inspect.signature(method))
             for name, method in inspect.getmembers(self, inspect.ismethod)
             if name.startswith(("eth_", "evm_", "net_", "web3_"))
         }
 
     def request(self, method: str, params: Sequence[Any]) -> Any:
         """The result as JSON values. Raises NodeError."""
-        function = self._methods.get(method)
-        if function is None:
+        if method not in self._methods:
             raise NodeError(f"the method {method} does not exist/is not available", METHOD_NOT_FOUND)
+        function, signature = self._methods[method]
         try:
-            inspect.signature(function).bind(*params)
+            signature.bind(*params)
         except TypeError as error:
             raise NodeError(f"invalid params: {method}: {error}", INVALID_PARAMS) from None
         with self._lock:
@@ -66,6 +68,8 @@ class EthApi:
             return {"jsonrpc": "2.0", "id": body.get("id"), "result": self.request(body["method"], params)}
         except NodeError as error:
             return _failure(body.get("id"), error)
+        except Exception as error:  # a defect here must not look like a dead server to the client
+            return _failure(body.get("id"), NodeError(f"internal error: {error!r}", INTERNAL_ERROR))
 
     # About the node
 
@@ -110,7 +114,8 @@ class EthApi:
         last = self._number(newest)
         first = max(0, last + 1 - min(from_quantity(count), 1024))
         headers = [self.node.blocks[number].header for number in range(first, last + 1)]
-        following = self.node.blocks[last + 1].header if last + 1 < len(self.node.blocks) else self.node.pending_header()
+        mined = last + 1 < len(self.node.blocks)
+        following = self.node.blocks[last + 1].header if mined else self.node.pending_header()
         answer: dict[str, Any] = {
             "oldestBlock": quantity(first),
             "baseFeePerGas": [quantity(header.base_fee_per_gas) for header in [*headers, following]],
@@ -188,7 +193,7 @@ class EthApi:
             {
                 "type": 2,
                 "chainId": self.node.chain_id,
-                "nonce": from_quantity(fields["nonce"]) if "nonce" in fields else self.node.state().get_nonce(call.sender),
+                "nonce": from_quantity(fields.get("nonce", self.node.state().get_nonce(call.sender))),
                 "to": call.to or b"",
                 "data": call.data,
                 "value": call.value,
@@ -240,7 +245,7 @@ class EthApi:
         # An empty list of alternatives matches anything, as null does.
         wanted = [topic or None for topic in topics]
         sources = [address_bytes(address) for address in addresses] if addresses else None
-        return [forms.log(self.node, item) for item in self.node.logs(first, min(last, head), sources, wanted)]
+        return [forms.log(self.node, item) for item in self.node.logs.find(first, min(last, head), sources, wanted)]
 
     # Time
 
@@ -269,7 +274,7 @@ class EthApi:
                 raise NodeError("unknown block")
             return number
         if block in (None, "latest", "pending", "safe", "finalized"):
-            return self.node.head.block_number
+            return len(self.node.blocks) - 1
         return 0 if block == "earliest" else from_quantity(block)
 
     def _past(self, block: Any) -> int | None:
@@ -298,7 +303,4 @@ class EthApi:
 
 
 def _failure(request_id: Any, error: NodeError) -> dict[str, Any]:
-    body: dict[str, Any] = {"code": error.code, "message": error.message}
-    if error.data is not None:
-        body["data"] = to_hex(error.data)
-    return {"jsonrpc": "2.0", "id": request_id, "error": body}
+    return {"jsonrpc": "2.0", "id": request_id, "error": error.to_json()}

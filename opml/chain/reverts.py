@@ -13,7 +13,7 @@ _REVERT_WORDS = ("revert", "vm exception", "invalid opcode", "out of gas")
 
 
 def revert_error(data: bytes, abis: Iterable[Abi] | None = None) -> RevertError:
-    """The error in revert data: `reason` is the custom error's name, the text of a `require`, `Panic(0x…)`, or `reverted`.
+    """The error in revert data: `reason` is the custom error's name, a `require`'s text, `Panic(0x…)` or `reverted`.
 
     `abis` are searched for the name; by default those of all contracts of this package.
     """
@@ -34,7 +34,7 @@ def revert_error(data: bytes, abis: Iterable[Abi] | None = None) -> RevertError:
 
 
 def node_error(error: Any, abis: Iterable[Abi] | None = None) -> ChainError:
-    """The error member of a JSON-RPC answer as a RevertError where it is one, else as a ChainError with the node's words."""
+    """The error member of a JSON-RPC answer: a RevertError where it is one, else a ChainError with the node's words."""
     if not isinstance(error, dict):
         return ChainError(f"the node refused: {error}")
     message = str(error.get("message", "no message"))
@@ -48,7 +48,7 @@ def node_error(error: Any, abis: Iterable[Abi] | None = None) -> ChainError:
 
 
 def _find_data(data: Any) -> bytes | None:
-    """Revert data: a string (geth, anvil), one with a word before it (Nethermind), or inside an object (Hardhat, Ganache)."""
+    """Revert data: a string (geth, anvil), one after a word (Nethermind), or within an object (Hardhat, Ganache)."""
     if isinstance(data, dict):
         found = (_find_data(value) for key, value in data.items() if key not in ("txHash", "transactionHash", "hash"))
         return next((item for item in found if item is not None), None)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 GWEI: Final = 10**9
 _SEND_ATTEMPTS: Final = 5
-_STALE_NONCE = ("nonce too low", "nonce too high", "replacement transaction underpriced", "invalid nonce", "nonce has already")
+_STALE_NONCE = ("nonce too low", "nonce too high", "replacement transaction underpriced", "invalid nonce")
 _KNOWN = ("already known", "known transaction", "already imported")
 
 
@@ -53,7 +53,7 @@ class RpcChain(Chain):
             try:
                 answer = self._post(method, params)
             except requests.ConnectionError:
-                # The node may have closed an idle connection, or just restarted. Sending a transaction twice is harmless.
+                # The node closed an idle connection, or restarted. Sending the same transaction twice is harmless.
                 answer = self._post(method, params)
         except requests.Timeout as error:
             raise ChainError(f"the node at {self.url} did not answer in time") from error
@@ -73,7 +73,7 @@ class RpcChain(Chain):
         return answer.get("result")
 
     def _post(self, method: str, params: Sequence[Any]) -> Any:
-        return self._provider.make_request(method, list(params))  # type: ignore[arg-type]
+        return self._provider.make_request(method, list(params))
 
     def transact(
         self, account: "LocalAccount", to: str | None, data: bytes = b"", value: int = 0, gas: int | None = None

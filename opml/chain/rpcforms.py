@@ -1,16 +1,15 @@
-"""How blocks, transactions, receipts and logs look in JSON-RPC answers: hexadecimal quantities, fixed widths, no surprises."""
+"""How blocks, transactions, receipts and logs look in JSON-RPC answers: hexadecimal quantities, fixed widths."""
 
 from typing import Any
 
-from eth.abc import BlockHeaderAPI
-
 from opml.chain.hexa import checksum, quantity, to_hex
-from opml.chain.node import LogRecord, Node, TxRecord
+from opml.chain.node import Node
+from opml.chain.records import Header, LogRecord, TxRecord
 
 _TYPES = {0: "0x0", 1: "0x1", 2: "0x2"}
 
 
-def _header(header: BlockHeaderAPI) -> dict[str, Any]:
+def _header(header: Header) -> dict[str, Any]:
     return {
         "number": quantity(header.block_number),
         "parentHash": to_hex(header.parent_hash),
