@@ -31,7 +31,7 @@ from vm.guest.intrinsics import (
     udiv,
     urem,
 )
-from vm.isa import FORMATS, LOAD, SHIFT32, SHIFT64, TABLE, B, I, J, S, U
+from vm.isa import ACCESS_BYTES, FORMATS, LOAD, SHIFT32, SHIFT64, TABLE, B, I, J, S, U
 from vm.jit import jit
 
 # Operation numbers: 0 is a word that has not been decoded, then the table's instructions, then "see vm.step".
@@ -49,12 +49,13 @@ DEFINITION: Final = len(TABLE) + 1
 
 # A window of decoded code: this much guest memory, and one more word, never decoded, where it ends.
 WINDOW_LOG2: Final = 20
-WINDOW_WORDS: Final = (1 << WINDOW_LOG2) // 4 + 1
-PAGE_WORDS: Final = PAGE_BYTES // 4
+WINDOW_BYTES: Final = 1 << WINDOW_LOG2
+WINDOW_WORDS: Final = WINDOW_BYTES // 4 + 1
 
 # TLB entry: page address for reads, page address for writes (or NO_PAGE), host minus guest address.
 TLB_LOG2: Final = 9
-ENTRY_BYTES: Final = 24
+ENTRY_LOG2: Final = 5
+ENTRY_BYTES: Final = 1 << ENTRY_LOG2
 NO_PAGE: Final = -1
 # Page table entry: page address (or NO_PAGE), whether it may be written, host minus guest address.
 ENTRY_WORDS: Final = ENTRY_BYTES // 8
@@ -113,6 +114,7 @@ def _by_opcode() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 _ROWS, _STARTS = _by_opcode()
+_SIZES: Final = np.array([0, *(ACCESS_BYTES.get(line.name, 0) for line in TABLE)], np.int64)
 _I, _LOAD, _SHIFT64, _SHIFT32, _S, _B, _U, _J = (FORMATS.index(f) for f in (I, LOAD, SHIFT64, SHIFT32, S, B, U, J))
 
 
@@ -138,17 +140,21 @@ def _immediate(word: int, form: int) -> int:
 
 
 @jit
-def _decode_word(word: int) -> int:
-    """The packed instruction: operation | rd << 8 | rs1 << 16 | rs2 << 24 | imm << 32."""
+def _decode_word(word: int, position: int) -> int:
+    """The packed form of a word at byte `position` of its window.
+
+    Operation, rd, rs1, rs2 in a byte each, from the lowest, then the imm. That of a branch or jump is what must be
+    added to `ip`, which is by then at the next word.
+    """
     opcode = word & 0x7F
     for row in range(_STARTS[opcode], _STARTS[opcode + 1]):
         if word & _ROWS[row, 0] == _ROWS[row, 1]:
             form, operation = _ROWS[row, 2], _ROWS[row, 3]
             imm = _immediate(word, form)
             if form in (_B, _J):
-                if imm & 3:
+                if imm & 3 or not 0 <= position + imm < WINDOW_BYTES:
                     return DEFINITION
-                imm *= 2  # from bytes of guest code to bytes of decoded code
+                imm = imm * 2 - 8
             rd = (word >> 7) & 31
             if rd == 0:
                 rd = DISCARD
@@ -157,10 +163,10 @@ def _decode_word(word: int) -> int:
 
 
 @jit
-def decode_page(source: int, target: int) -> None:
-    """Decodes the PAGE_BYTES of code at host address `source` to PAGE_WORDS int64 at `target`."""
-    for i in range(PAGE_WORDS):
-        store_i64(target + i * 8, _decode_word(load_u32(source + i * 4)))
+def decode_page(source: int, code: int, position: int) -> None:
+    """Decodes the PAGE_BYTES of code at host address `source` into the window at `code`, from byte `position` on."""
+    for at in range(position, position + PAGE_BYTES, 4):
+        store_i64(code + at * 2, _decode_word(load_u32(source + at - position), at))
 
 
 # The loop.
@@ -169,7 +175,8 @@ def decode_page(source: int, target: int) -> None:
 @jit
 def _slot(address: int) -> int:
     """Offset of the TLB entry of a guest address. Tensors are aligned to high powers of two, so higher bits join in."""
-    return (((address >> PAGE_LOG2) ^ (address >> (PAGE_LOG2 + TLB_LOG2))) & ((1 << TLB_LOG2) - 1)) * ENTRY_BYTES
+    low, high = address >> (PAGE_LOG2 - ENTRY_LOG2), address >> (PAGE_LOG2 - ENTRY_LOG2 + TLB_LOG2)
+    return (low ^ high) & (((1 << TLB_LOG2) - 1) << ENTRY_LOG2)
 
 
 @jit
@@ -261,133 +268,109 @@ def execute(ctx: int, code: int, base: int, tlb: int, table: int, entries: int) 
     left = load_i64(ctx + CTX_LEFT * 8)
     ip = code + (load_i64(ctx + CTX_PC * 8) - base) * 2
     while True:
-        reason = EXIT_BUDGET
-        a, size, write = 0, 0, 0
-        while left > 0:
+        w = 0
+        while True:
+            left -= 1
+            if left < 0:
+                break
             w = load_i64(ip)
             ip += 8
-            left -= 1
             op = w & 255
-            if op == UNDECODED:
-                reason = EXIT_FETCH
-                break
-            elif op == LUI:
+            if op == LUI:
                 _rd(x, w, w >> 32)
             elif op == AUIPC:
                 _rd(x, w, base + ((ip - 8 - code) >> 1) + (w >> 32))
             elif op == JAL:
                 _rd(x, w, base + ((ip - code) >> 1))
-                ip += (w >> 32) - 8
-                if ip - code < 0 or ip - code >= (WINDOW_WORDS - 1) * 8:
-                    store_i64(ctx + CTX_PC * 8, base + ((ip - code) >> 1))
-                    store_i64(ctx + CTX_LEFT * 8, left)
-                    return EXIT_FETCH
+                ip += w >> 32
             elif op == JALR:
                 target = (_rs1(x, w) + (w >> 32)) & -2
-                if target & 2:
-                    reason = EXIT_DEFINITION
+                if (target - base) & ~(WINDOW_BYTES - 4):
                     break
                 _rd(x, w, base + ((ip - code) >> 1))
-                if target < base or target - base >= 1 << WINDOW_LOG2:
-                    store_i64(ctx + CTX_PC * 8, target)
-                    store_i64(ctx + CTX_LEFT * 8, left)
-                    return EXIT_FETCH
                 ip = code + (target - base) * 2
-            elif BEQ <= op <= BGEU:
-                p, q = _rs1(x, w), _rs2(x, w)
-                if op == BEQ:
-                    taken = p == q
-                elif op == BNE:
-                    taken = p != q
-                elif op == BLT:
-                    taken = p < q
-                elif op == BGE:
-                    taken = p >= q
-                elif op == BLTU:
-                    taken = (p ^ _SIGN) < (q ^ _SIGN)
-                else:
-                    taken = (p ^ _SIGN) >= (q ^ _SIGN)
-                if taken:
-                    ip += (w >> 32) - 8
-                    if ip - code < 0 or ip - code >= (WINDOW_WORDS - 1) * 8:
-                        store_i64(ctx + CTX_PC * 8, base + ((ip - code) >> 1))
-                        store_i64(ctx + CTX_LEFT * 8, left)
-                        return EXIT_FETCH
+            elif op == BEQ:
+                if _rs1(x, w) == _rs2(x, w):
+                    ip += w >> 32
+            elif op == BNE:
+                if _rs1(x, w) != _rs2(x, w):
+                    ip += w >> 32
+            elif op == BLT:
+                if _rs1(x, w) < _rs2(x, w):
+                    ip += w >> 32
+            elif op == BGE:
+                if _rs1(x, w) >= _rs2(x, w):
+                    ip += w >> 32
+            elif op == BLTU:
+                if (_rs1(x, w) ^ _SIGN) < (_rs2(x, w) ^ _SIGN):
+                    ip += w >> 32
+            elif op == BGEU:
+                if (_rs1(x, w) ^ _SIGN) >= (_rs2(x, w) ^ _SIGN):
+                    ip += w >> 32
             elif op == LB:
-                a, size = _rs1(x, w) + (w >> 32), 1
+                a = _rs1(x, w) + (w >> 32)
                 e = tlb + _slot(a)
                 if load_i64(e) != a & -4096:
-                    reason = EXIT_PAGE
                     break
                 _rd(x, w, load_i8(a + load_i64(e + 16)))
             elif op == LBU:
-                a, size = _rs1(x, w) + (w >> 32), 1
+                a = _rs1(x, w) + (w >> 32)
                 e = tlb + _slot(a)
                 if load_i64(e) != a & -4096:
-                    reason = EXIT_PAGE
                     break
                 _rd(x, w, load_u8(a + load_i64(e + 16)))
             elif op == LH:
-                a, size = _rs1(x, w) + (w >> 32), 2
+                a = _rs1(x, w) + (w >> 32)
                 e = tlb + _slot(a)
                 if load_i64(e) != a & -4095:
-                    reason = EXIT_PAGE
                     break
                 _rd(x, w, load_i16(a + load_i64(e + 16)))
             elif op == LHU:
-                a, size = _rs1(x, w) + (w >> 32), 2
+                a = _rs1(x, w) + (w >> 32)
                 e = tlb + _slot(a)
                 if load_i64(e) != a & -4095:
-                    reason = EXIT_PAGE
                     break
                 _rd(x, w, load_u16(a + load_i64(e + 16)))
             elif op == LW:
-                a, size = _rs1(x, w) + (w >> 32), 4
+                a = _rs1(x, w) + (w >> 32)
                 e = tlb + _slot(a)
                 if load_i64(e) != a & -4093:
-                    reason = EXIT_PAGE
                     break
                 _rd(x, w, load_i32(a + load_i64(e + 16)))
             elif op == LWU:
-                a, size = _rs1(x, w) + (w >> 32), 4
+                a = _rs1(x, w) + (w >> 32)
                 e = tlb + _slot(a)
                 if load_i64(e) != a & -4093:
-                    reason = EXIT_PAGE
                     break
                 _rd(x, w, load_u32(a + load_i64(e + 16)))
             elif op == LD:
-                a, size = _rs1(x, w) + (w >> 32), 8
+                a = _rs1(x, w) + (w >> 32)
                 e = tlb + _slot(a)
                 if load_i64(e) != a & -4089:
-                    reason = EXIT_PAGE
                     break
                 _rd(x, w, load_i64(a + load_i64(e + 16)))
             elif op == SB:
-                a, size, write = _rs1(x, w) + (w >> 32), 1, 1
+                a = _rs1(x, w) + (w >> 32)
                 e = tlb + _slot(a)
                 if load_i64(e + 8) != a & -4096:
-                    reason = EXIT_PAGE
                     break
                 store_i8(a + load_i64(e + 16), _rs2(x, w))
             elif op == SH:
-                a, size, write = _rs1(x, w) + (w >> 32), 2, 1
+                a = _rs1(x, w) + (w >> 32)
                 e = tlb + _slot(a)
                 if load_i64(e + 8) != a & -4095:
-                    reason = EXIT_PAGE
                     break
                 store_i16(a + load_i64(e + 16), _rs2(x, w))
             elif op == SW:
-                a, size, write = _rs1(x, w) + (w >> 32), 4, 1
+                a = _rs1(x, w) + (w >> 32)
                 e = tlb + _slot(a)
                 if load_i64(e + 8) != a & -4093:
-                    reason = EXIT_PAGE
                     break
                 store_i32(a + load_i64(e + 16), _rs2(x, w))
             elif op == SD:
-                a, size, write = _rs1(x, w) + (w >> 32), 8, 1
+                a = _rs1(x, w) + (w >> 32)
                 e = tlb + _slot(a)
                 if load_i64(e + 8) != a & -4089:
-                    reason = EXIT_PAGE
                     break
                 store_i64(a + load_i64(e + 16), _rs2(x, w))
             elif op == ADDI:
@@ -473,17 +456,27 @@ def execute(ctx: int, code: int, base: int, tlb: int, table: int, entries: int) 
             elif op == REMUW:
                 _rd(x, w, _sext32(_remu(_rs1(x, w) & 0xFFFFFFFF, _rs2(x, w) & 0xFFFFFFFF)))
             elif op != FENCE:
-                reason = EXIT_DEFINITION
                 break
-        if reason != EXIT_BUDGET:
+        if left < 0:
+            reason = EXIT_BUDGET
+            left = 0
+        else:
             # The instruction has had no effect.
             ip -= 8
             left += 1
-        if reason == EXIT_PAGE and _refill(tlb, table, entries, a, size, write):
-            continue
+            op = w & 255
+            if op == UNDECODED:
+                reason = EXIT_FETCH
+            elif LB <= op <= SD:
+                address, size, write = _rs1(x, w) + (w >> 32), _SIZES[op], 1 if op >= SB else 0
+                if _refill(tlb, table, entries, address, size, write):
+                    continue
+                reason = EXIT_PAGE
+                store_i64(ctx + CTX_ADDRESS * 8, address)
+                store_i64(ctx + CTX_SIZE * 8, size)
+                store_i64(ctx + CTX_WRITE * 8, write)
+            else:
+                reason = EXIT_DEFINITION
         store_i64(ctx + CTX_PC * 8, base + ((ip - code) >> 1))
         store_i64(ctx + CTX_LEFT * 8, left)
-        store_i64(ctx + CTX_ADDRESS * 8, a)
-        store_i64(ctx + CTX_SIZE * 8, size)
-        store_i64(ctx + CTX_WRITE * 8, write)
         return reason

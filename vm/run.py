@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vm import fast
-from vm.constants import MEMORY_BYTES, PAGE_LOG2, REGISTERS, RUNNING
+from vm.constants import MEMORY_BYTES, PAGE_BYTES, PAGE_LOG2, REGISTERS, RUNNING
 from vm.isa import WORD_BYTES
 from vm.memory import ZERO_PAGE, Page
 from vm.state import State
@@ -97,7 +97,7 @@ class _Run:
         if index not in self._decoded:
             # Its stores must be seen: from now on the loop may only read the page.
             page = self._map(index, False)
-            fast.decode_page(page.ctypes.data, self._decoded_address(index))
+            fast.decode_page(page.ctypes.data, self._windows[number][1], (index << PAGE_LOG2) % fast.WINDOW_BYTES)
             self._decoded.add(index)
         return True
 
@@ -115,15 +115,10 @@ class _Run:
             return True
         # The store may hit the very page that the pc is in, so it is executed from the code as it was.
         self._decoded.remove(index)
-        number = index >> (fast.WINDOW_LOG2 - PAGE_LOG2)
-        first = (self._decoded_address(index) - self._windows[number][1]) // 8
-        self._windows[number][0][first : first + fast.PAGE_WORDS] = fast.UNDECODED
+        number, offset = divmod(index << PAGE_LOG2, fast.WINDOW_BYTES)
+        first = offset // WORD_BYTES
+        self._windows[number][0][first : first + PAGE_BYTES // WORD_BYTES] = fast.UNDECODED
         return False
-
-    def _decoded_address(self, index: int) -> int:
-        number = index >> (fast.WINDOW_LOG2 - PAGE_LOG2)
-        offset = (index << PAGE_LOG2) - (number << fast.WINDOW_LOG2)
-        return self._windows[number][1] + offset // WORD_BYTES * 8
 
     def _map(self, index: int, writable: bool) -> Page:
         """Gives the loop page `index`, for writing or for reading only."""
