@@ -62,6 +62,7 @@ class Op:
     tile    jitted `(r: int64, t: int64) -> None`: the definition
     cost    (input types, output type, attrs) -> upper bound of machine instructions for its most expensive tile
     fast    jitted `(r, first, count) -> None`, bit-equal to `tile` over those tiles; None: the loop over `tile`
+    grain   (input types, output type, attrs) -> tiles at whose multiples `fast` is best divided; None: any
     """
 
     name: str
@@ -71,6 +72,7 @@ class Op:
     tile: Callable[[int, int], None]
     cost: Callable[[Types, TensorType, Attrs], int]
     fast: Callable[[int, int, int], None] | None = None
+    grain: Callable[[Types, TensorType, Attrs], int] | None = None
 
 
 @jit

@@ -1,4 +1,4 @@
-"""Convolution over two axes: the sum over k = (c * kH + kh) * kW + kw, in blocks of 512 k, without taps in the padding."""
+"""Convolution over two axes: a sum over k = (c * kH + kh) * kW + kw in blocks of 512, without taps in the padding."""
 
 from opml.graph import DType, TensorType
 from opml.numerics import ZERO

@@ -1,0 +1,195 @@
+"""Native execution of a program: the same bits as the machine, at native speed.
+
+Constants and, where they fit as they are, inputs are used in place; values live in one arena in which bytes are used
+again after their last reader (`opml.plan`). A node's tiles are divided over threads where there is enough to do.
+"""
+
+import itertools
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opml import fpenv
+from opml.errors import InputError
+from opml.graph import Array
+from opml.ops import OPS
+from opml.plan import ALIGNMENT, make_plan
+from opml.program import Kind, Program, Tensor
+from vm.constants import LEAF_BYTES
+from vm.guest.record import RECORD_WORDS, WORD_INPUT, WORD_OUT
+
+Bytes = NDArray[np.uint8]
+Kernel = Callable[[int, int, int], None]
+
+# A node whose bound of machine instructions is lower runs on one thread: waking others takes tens of microseconds.
+PARALLEL_COST = 1 << 29
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A node to run: its kernel over ranges of tiles, the index of its record, and where to cut the range."""
+
+    kernel: Kernel
+    record: int
+    tiles: int
+    grain: int
+    parallel: bool
+
+
+def aligned(size: int) -> Bytes:
+    """`size` zero bytes, aligned to a cache line."""
+    room = np.zeros(size + ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % ALIGNMENT
+    return room[start : start + size]
+
+
+def default_threads() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Engine:
+    """Runs one program any number of times. May be called from several threads; runs follow one another.
+
+    `constants` replaces the program's own arrays (for instance by those of a mapped image), with the same types.
+    With `definition_only` every tile is computed by its scalar definition: slow, and the reference.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        constants: Mapping[str, Array] | None = None,
+        *,
+        threads: int | None = None,
+        definition_only: bool = False,
+    ) -> None:
+        self.program = program
+        self.threads = threads or default_threads()
+        self._lock = Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._constants = {
+            name: np.asarray(value, order="C") for name, value in (constants or program.constants).items()
+        }
+        plan = make_plan(program)
+        self._arena = aligned(plan.size)
+        base = self._arena.ctypes.data
+        addresses = {name: base + offset for name, offset in plan.offsets.items()}
+        addresses |= {name: value.ctypes.data for name, value in self._constants.items()}
+
+        self._records = np.zeros((len(program.nodes), RECORD_WORDS), np.int64)
+        # Words of the records that hold an address of a tensor: indices into the flat records.
+        self._uses: dict[str, list[int]] = {name: [] for name in program.tensors}
+        self._steps: list[_Step] = []
+        for index, node in enumerate(program.nodes):
+            self._records[index] = node.record
+            words = [(WORD_OUT, node.output), *enumerate(node.inputs, WORD_INPUT)]
+            for word, name in words:
+                if name:
+                    self._uses[name].append(index * RECORD_WORDS + word)
+                    self._records[index, word] = addresses[name]
+            op = OPS[node.op]
+            kernel = _by_tiles(op.tile) if definition_only or op.fast is None else op.fast
+            grain = op.grain(node.types, node.out_type, node.attrs) if op.grain else 1
+            parallel = node.tiles > grain and node.tiles * node.cost >= PARALLEL_COST
+            record = self._records[index].ctypes.data
+            self._steps.append(_Step(kernel, record, node.tiles, grain, parallel))
+        self._flat = self._records.reshape(-1)
+        self._fresh = [tensor for tensor in program.tensors.values() if tensor.kind is Kind.OUTPUT]
+
+    def run(self, inputs: Mapping[str, Array], threads: int | None = None) -> dict[str, Array]:
+        """The outputs by name. Raises InputError where an input is missing, unknown, or has another dtype or shape."""
+        arrays = self._check(inputs)
+        with self._lock:
+            outputs = self._place(arrays, self._fresh)
+            self._execute(threads or self.threads)
+        return {
+            port.name: outputs[port.tensor][: port.type.nbytes].view(port.type.dtype.numpy).reshape(port.type.shape)
+            for port in self.program.outputs
+        }
+
+    def run_full(self, inputs: Mapping[str, Array], threads: int | None = None) -> dict[str, Bytes]:
+        """The final bytes of every tensor, constants and inputs included, each one-dimensional."""
+        arrays = self._check(inputs)
+        written = [tensor for tensor in self.program.tensors.values() if tensor.kind in (Kind.VALUE, Kind.OUTPUT)]
+        with self._lock:
+            before = self._flat.copy()
+            full = self._place(arrays, written)
+            self._execute(threads or self.threads)
+            self._flat[:] = before
+        full = {name: data[: self.program.tensors[name].type.nbytes] for name, data in full.items()}
+        return full | {name: _bytes(array) for name, array in (self._constants | arrays).items()}
+
+    def _check(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """The inputs by tensor name, each contiguous."""
+        unknown = sorted(set(inputs) - {port.name for port in self.program.inputs})
+        if unknown:
+            raise InputError(f"the model has no input {unknown[0]!r}", f"it has {self._names()}")
+        arrays: dict[str, Array] = {}
+        for port in self.program.inputs:
+            if port.name not in inputs:
+                raise InputError(f"input {port.name!r} is missing", f"the model takes {self._names()}")
+            value = np.asarray(inputs[port.name])
+            if value.dtype != port.type.dtype.numpy or value.shape != port.type.shape:
+                wanted = f"{port.type.dtype.value} {list(port.type.shape)}"
+                raise InputError(f"input {port.name!r} must be {wanted}, not {value.dtype} {list(value.shape)}")
+            array = np.asarray(value, order="C")
+            # A vector may be loaded only from where numpy's own alignment holds.
+            arrays[port.tensor] = array if array.flags.aligned else array.copy()
+        return arrays
+
+    def _names(self) -> str:
+        return ", ".join(repr(port.name) for port in self.program.inputs) or "none"
+
+    def _place(self, arrays: Mapping[str, Array], written: Sequence[Tensor]) -> dict[str, Bytes]:
+        """Points the records at the inputs, and at new memory for some of the written tensors, which is returned."""
+        for name, array in arrays.items():
+            self._flat[self._uses[name]] = array.ctypes.data
+        fresh = {tensor.name: np.zeros(tensor.leaves * LEAF_BYTES, np.uint8) for tensor in written}
+        for name, room in fresh.items():
+            self._flat[self._uses[name]] = room.ctypes.data
+        return fresh
+
+    def _execute(self, threads: int) -> None:
+        with fpenv.standard():
+            for step in self._steps:
+                if threads > 1 and step.parallel:
+                    self._divide(step, threads)
+                else:
+                    step.kernel(step.record, 0, step.tiles)
+
+    def _divide(self, step: _Step, threads: int) -> None:
+        """One node on several threads, this one among them."""
+        if self._pool is None or self._pool._max_workers < threads - 1:
+            self._pool = ThreadPoolExecutor(threads - 1, "opml")
+        units = -(-step.tiles // step.grain)
+        cuts = sorted({min(units * i // threads * step.grain, step.tiles) for i in range(threads)} | {step.tiles})
+        ranges = [(start, end - start) for start, end in itertools.pairwise(cuts)]
+        others = [self._pool.submit(_task, step.kernel, step.record, *cut) for cut in ranges[1:]]
+        step.kernel(step.record, *ranges[0])
+        for other in others:
+            other.result()
+
+
+def _task(kernel: Kernel, record: int, first: int, count: int) -> None:
+    """A share of a node, in a thread whose floating-point environment is not known."""
+    with fpenv.standard():
+        kernel(record, first, count)
+
+
+def _by_tiles(tile: Callable[[int, int], None]) -> Kernel:
+    """The kernel that follows the definition tile by tile."""
+
+    def kernel(record: int, first: int, count: int) -> None:
+        for t in range(first, first + count):
+            tile(record, t)
+
+    return kernel
+
+
+def _bytes(array: Array) -> Bytes:
+    return array.reshape(-1).view(np.uint8)
