@@ -37,7 +37,7 @@ def compile_onnx(
     dims: Mapping[str, int] | None = None,
     guest: bytes | None = None,
 ) -> Image:
-    """Compiles a model, hash pass included. `window` and `clock` are seconds; `guest` is the published one unless given.
+    """Compiles a model, hash pass included. `window` and `clock` are seconds; `guest` is by default the published one.
 
     Raises as `compile_graph`, and ValueError where `window` or `clock` are no positive 32-bit numbers.
     """

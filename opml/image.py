@@ -165,7 +165,7 @@ def _fill_page(file: Any) -> None:
 
 
 def read_image(path: str | os.PathLike[str]) -> RawImage:
-    """Maps a file and parses its manifest. Raises ImageError where it is no image; see `opml.validator` for the rest."""
+    """Maps a file and parses its manifest; `opml.validator` does the rest. Raises ImageError where it is no image."""
     try:
         data: Bytes = np.memmap(path, np.uint8, "r")
     except (OSError, ValueError) as error:

@@ -56,7 +56,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Port:
-    """A graph input or output: its name and shape for the user, and the tensor that holds it (maybe under another shape)."""
+    """A graph input or output: name and shape for the user, and the tensor that holds it, maybe in another shape."""
 
     name: str
     type: TensorType
@@ -65,7 +65,7 @@ class Port:
 
 @dataclass(frozen=True)
 class Region:
-    """The subtree that holds all inputs or all outputs, in order; `nbytes` reach from its start to the end of the last."""
+    """The subtree that holds all inputs or all outputs, in order; `nbytes` is the distance to the end of the last."""
 
     address: int
     level: int
@@ -220,7 +220,7 @@ def _lay_out(graph: Graph, roots: dict[str, str]) -> tuple[dict[str, Tensor], Re
         return sorted(names, key=lambda name: -subtree_level(graph.types[name].nbytes))
 
     def place_group(names: list[str], kind: Kind, address: int) -> tuple[int, Region]:
-        """In the given order, within one subtree."""
+        """In the given order, within one subtree. An empty group still takes a leaf, which nothing uses."""
         # A trial at address 0 tells the size: offsets within the subtree depend on the order alone.
         level = subtree_level(place(names, kind, 0))
         start = _align(_align(address, PAGE_LEVEL), level)
@@ -229,11 +229,9 @@ def _lay_out(graph: Graph, roots: dict[str, str]) -> tuple[dict[str, Tensor], Re
         nbytes = last.address + last.type.nbytes - start if last else 0
         return start + (LEAF_BYTES << level), Region(start, level, nbytes)
 
-    cursor, _ = (
-        place_group(by_size(graph.constants), Kind.CONSTANT, TENSOR_BASE) if graph.constants else (TENSOR_BASE, None)
-    )
+    cursor, _ = place_group(by_size(graph.constants), Kind.CONSTANT, TENSOR_BASE)
     cursor, input_region = place_group(graph.inputs, Kind.INPUT, cursor)
-    cursor, _ = place_group(by_size(values), Kind.VALUE, cursor) if values else (cursor, None)
+    cursor, _ = place_group(by_size(values), Kind.VALUE, cursor)
     cursor, output_region = place_group(outputs, Kind.OUTPUT, cursor)
     if cursor > SCRATCH_BASE:
         raise UnsupportedError(f"the model needs {cursor} bytes of memory, more than the model half's {SCRATCH_BASE}")

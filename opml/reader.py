@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -29,7 +28,7 @@ MAX_RANK = 16
 _DOMAINS = ("", "ai.onnx")
 
 _DTYPES = {
-    TensorProto.FLOAT: DType.FLOAT32,
+    int(TensorProto.FLOAT): DType.FLOAT32,
     TensorProto.INT64: DType.INT64,
     TensorProto.INT32: DType.INT32,
     TensorProto.INT8: DType.INT8,
@@ -96,7 +95,7 @@ def _parse(data: bytes) -> ModelProto:
     if len(data) > MAX_FILE_BYTES:
         raise ModelError(f"the model is larger than {MAX_FILE_BYTES} bytes")
     try:
-        model = ModelProto.FromString(data)
+        model: ModelProto = ModelProto.FromString(data)
     except DecodeError:
         raise ModelError("the file is not an ONNX model, or it is corrupt") from None
     if not model.HasField("graph") or not model.opset_import:
@@ -279,10 +278,8 @@ def _read_attribute(attribute: AttributeProto, label: str) -> Attribute | Array:
         case AttributeProto.TENSOR:
             return read_tensor(attribute.t, label)
         case other:
-            name: Any = (
-                AttributeProto.AttributeType.Name(other) if other in AttributeProto.AttributeType.values() else other
-            )
-            raise UnsupportedError(f"{label} is of kind {name}")
+            known = AttributeProto.AttributeType
+            raise UnsupportedError(f"{label} is of kind {known.Name(other) if other in known.values() else other}")
 
 
 def _text(value: bytes, label: str) -> str:

@@ -7,7 +7,8 @@ resolved, constants folded and types inferred while the rules run, so that a com
 from opml.errors import ModelError, OpmlError, UnsupportedError
 from opml.graph import Graph
 from opml.lowering import elementwise, linear, normalisation, reduction, shapes, windows  # noqa: F401  (register rules)
-from opml.lowering.builder import RULES, Builder, Call
+from opml.lowering.builder import Builder
+from opml.lowering.call import RULES, Call
 from opml.passes.check import storage
 from opml.passes.fold import FREE_BYTES
 from opml.reader import OnnxGraph
@@ -78,12 +79,12 @@ def _name_tensors(source: OnnxGraph, build: Builder, result: dict[str, str]) -> 
         root = roots[tensor]
         if root in taken:
             build.label = output
-            tensor = root = build.emit("copy", [tensor], keep=True)
+            tensor = root = build.copy(tensor)
         taken.add(root)
         names[tensor] = output
     used = set(names.values())
     for name, tensor in result.items():
-        if name not in used and name not in build.graph.types and tensor not in names:
+        if name not in used and name not in build.graph.types and tensor not in {*names, *build.graph.inputs}:
             names[tensor] = name
             used.add(name)
 

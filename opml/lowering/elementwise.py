@@ -3,7 +3,7 @@
 import numpy as np
 
 from opml.errors import UnsupportedError
-from opml.lowering.builder import Call, lowers
+from opml.lowering.call import Call, lowers
 from opml.reader import onnx_dtype
 
 UNARY = {
@@ -45,12 +45,12 @@ def variadic(c: Call) -> str:
 
 @lowers("LeakyRelu")
 def leaky_relu(c: Call) -> str:
-    return c.emit("leaky_relu", [c.input()], alpha=c.real("alpha", 0.01))
+    return c.emit("leaky_relu", [c.input()], alpha=c.number("alpha", 0.01))
 
 
 @lowers("HardSigmoid")
 def hard_sigmoid(c: Call) -> str:
-    return c.emit("hard_sigmoid", [c.input()], alpha=c.real("alpha", 0.2), beta=c.real("beta", 0.5))
+    return c.emit("hard_sigmoid", [c.input()], alpha=c.number("alpha", 0.2), beta=c.number("beta", 0.5))
 
 
 @lowers("HardSwish")
@@ -62,14 +62,14 @@ def hard_swish(c: Call) -> str:
 @lowers("PRelu")
 def prelu(c: Call) -> str:
     """max(x, 0) + slope * min(x, 0)."""
-    x, slope, zero = c.input(0), c.input(1), c.build.float(0.0)
+    x, slope, zero = c.input(0), c.input(1), c.build.scalar(0.0)
     return c.emit("add", [c.emit("max", [x, zero]), c.emit("mul", [slope, c.emit("min", [x, zero])])])
 
 
 @lowers("Gelu")
 def gelu(c: Call) -> str:
     """x/2 * (1 + erf(x / sqrt 2)), or with tanh(sqrt(2/pi) * (x + 0.044715 x^3)) for erf."""
-    x, number = c.input(), c.build.float
+    x, number = c.input(), c.build.scalar
     form = c.text("approximate", "none")
     if form == "none":
         inner = c.emit("erf", [c.emit("mul", [x, number(0.5**0.5)])])
@@ -109,7 +109,7 @@ def clip(c: Call) -> str:
     x = c.input(0)
     if c.opset < 11:
         lowest = float(np.finfo(np.float32).min)
-        return c.emit("clip", [x], min=c.real("min", lowest), max=c.real("max", -lowest))
+        return c.emit("clip", [x], min=c.number("min", lowest), max=c.number("max", -lowest))
     bounds = {"min": c.optional(1), "max": c.optional(2)}
     for name, bound in bounds.items():
         if bound and (c.build.type(bound).dtype is not c.build.type(x).dtype or c.build.type(bound).elements != 1):
@@ -128,6 +128,6 @@ def clip(c: Call) -> str:
 @lowers("Cast")
 def cast(c: Call) -> str:
     c.ignore("saturate", "round_mode")
-    to = onnx_dtype(c.int("to", 0), "attribute 'to'")
+    to = onnx_dtype(c.integer("to", 0), "attribute 'to'")
     x = c.input()
     return x if c.build.type(x).dtype is to else c.emit("cast", [x], to=to.value)

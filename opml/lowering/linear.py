@@ -3,25 +3,25 @@
 from math import prod
 
 from opml.errors import UnsupportedError
-from opml.lowering.builder import Call, lowers
+from opml.lowering.call import Call, lowers
 
 
 @lowers("Gemm")
 def gemm(c: Call) -> str:
     """alpha * A' @ B' + beta * C; a factor other than 1 goes into what is constant, where anything is."""
     a, b, bias = c.input(0), c.input(1), c.optional(2)
-    alpha, beta = c.real("alpha", 1.0), c.real("beta", 1.0)
+    alpha, beta = c.number("alpha", 1.0), c.number("beta", 1.0)
     if c.rank(0) != 2 or c.rank(1) != 2:
         raise UnsupportedError("its inputs must be matrices")
     if alpha != 1.0:
         if c.build.value(a) is not None:
-            a = c.emit("mul", [a, c.build.float(alpha)])
+            a = c.emit("mul", [a, c.build.scalar(alpha)])
         else:
-            b = c.emit("mul", [b, c.build.float(alpha)])
+            b = c.emit("mul", [b, c.build.scalar(alpha)])
     if bias and beta == 0.0:
         bias = ""
     if bias and beta != 1.0:
-        bias = c.emit("mul", [bias, c.build.float(beta)])
+        bias = c.emit("mul", [bias, c.build.scalar(beta)])
     if bias and prod(c.build.shape(bias)) == 1:
         bias = c.view(bias, ())
     operands = [a, b, bias] if bias else [a, b]

@@ -3,7 +3,7 @@
 from math import prod
 
 from opml.errors import UnsupportedError
-from opml.lowering.builder import Call, lowers
+from opml.lowering.call import Call, lowers
 
 
 @lowers("BatchNormalization")
@@ -15,7 +15,7 @@ def batch_normalization(c: Call) -> str:
         c.only("spatial", 1)
     if any(c.node.outputs[1:]):
         raise UnsupportedError(f"output {next(filter(None, c.node.outputs[1:]))!r}: opml does not train")
-    x, epsilon = c.input(0), c.build.float(c.real("epsilon", 1e-5))
+    x, epsilon = c.input(0), c.build.scalar(c.number("epsilon", 1e-5))
     if c.rank() < 2:
         raise UnsupportedError(f"a tensor of {c.rank()} dimensions has no channels")
     channels = c.shape()[1]
@@ -34,9 +34,9 @@ def softmax(c: Call) -> str:
     """Over one axis; before operator set 13 over all axes from `axis` on, as rows of a matrix."""
     x, shape = c.input(), c.shape()
     if c.opset >= 13:
-        axis = c.axis(c.int("axis", -1), c.rank())
+        axis = c.axis(c.integer("axis", -1), c.rank())
     else:
-        axis = c.int("axis", 1)
+        axis = c.integer("axis", 1)
         # The coercion also allows axis == rank: rows of one element.
         axis = c.rank() if axis == c.rank() else c.axis(axis, c.rank())
         x, axis = c.view(x, (prod(shape[:axis]), prod(shape[axis:]))), 1
@@ -55,8 +55,8 @@ def _softmax(c: Call, x: str, axis: int) -> str:
 def layer_normalization(c: Call) -> str:
     """Over all axes from `axis` on: (x - mean) / sqrt(variance + epsilon) * scale + bias."""
     c.only("stash_type", 1)
-    x, epsilon = c.input(0), c.build.float(c.real("epsilon", 1e-5))
-    axes = list(range(c.axis(c.int("axis", -1), c.rank()), c.rank()))
+    x, epsilon = c.input(0), c.build.scalar(c.number("epsilon", 1e-5))
+    axes = list(range(c.axis(c.integer("axis", -1), c.rank()), c.rank()))
     centred = c.emit("sub", [x, c.emit("reduce_mean", [x], axes=axes, keepdims=1)])
     variance = c.emit("reduce_mean", [c.emit("mul", [centred, centred])], axes=axes, keepdims=1)
     y = c.emit("div", [centred, c.emit("sqrt", [c.emit("add", [variance, epsilon])])])

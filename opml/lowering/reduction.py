@@ -1,6 +1,6 @@
 """Reductions. The primitives reduce neighbouring axes, so others are brought together first."""
 
-from opml.lowering.builder import Call, lowers
+from opml.lowering.call import Call, lowers
 
 # ONNX name → primitive, and the operator set from which on `axes` is an input.
 REDUCTIONS = {
@@ -16,7 +16,7 @@ def reduce(c: Call) -> str:
     op, since = REDUCTIONS[c.op]
     x, shape, rank = c.input(), c.shape(), c.rank()
     keepdims = c.flag("keepdims", 1)
-    axes = c.ints_attr_or_input("axes", 1, since)
+    axes = c.attr_or_input("axes", 1, since)
     nothing = c.flag("noop_with_empty_axes") if c.opset >= since else 0
     if not axes:
         if nothing or not rank:
@@ -40,6 +40,6 @@ def reduce(c: Call) -> str:
 
 @lowers("ArgMax")
 def argmax(c: Call) -> str:
-    axis = c.axis(c.int("axis", 0), c.rank())
+    axis = c.axis(c.integer("axis", 0), c.rank())
     select_last = c.flag("select_last_index") if c.opset >= 12 else 0
     return c.emit("argmax", [c.input()], axis=axis, keepdims=c.flag("keepdims", 1), select_last=select_last)

@@ -6,7 +6,7 @@ import numpy as np
 
 from opml.errors import UnsupportedError
 from opml.graph import Array, DType
-from opml.lowering.builder import Call, lowers
+from opml.lowering.call import Call, lowers
 from opml.lowering.linear import broadcast_shape
 
 
@@ -50,7 +50,7 @@ def reshape(c: Call) -> str:
 @lowers("Flatten")
 def flatten(c: Call) -> str:
     """A matrix: the axes before `axis`, and those from it on."""
-    shape, axis = c.shape(), c.int("axis", 1)
+    shape, axis = c.shape(), c.integer("axis", 1)
     if not -len(shape) <= axis <= len(shape):
         raise UnsupportedError(f"axis {axis} of a tensor of {len(shape)} dimensions")
     axis += len(shape) if axis < 0 else 0
@@ -60,7 +60,7 @@ def flatten(c: Call) -> str:
 @lowers("Squeeze")
 def squeeze(c: Call) -> str:
     shape = c.shape()
-    given = c.ints_attr_or_input("axes", 1, 13)
+    given = c.attr_or_input("axes", 1, 13)
     axes = c.axes(given, len(shape)) if given is not None else [axis for axis, size in enumerate(shape) if size == 1]
     if wide := [axis for axis in axes if shape[axis] != 1]:
         raise UnsupportedError(f"axis {wide[0]} of {list(shape)} is not of size 1")
@@ -69,7 +69,7 @@ def squeeze(c: Call) -> str:
 
 @lowers("Unsqueeze")
 def unsqueeze(c: Call) -> str:
-    given = c.ints_attr_or_input("axes", 1, 13)
+    given = c.attr_or_input("axes", 1, 13)
     if given is None:
         raise UnsupportedError("'axes' is missing")
     rank = c.rank() + len(given)
@@ -81,7 +81,7 @@ def unsqueeze(c: Call) -> str:
 @lowers("Transpose")
 def transpose(c: Call) -> str:
     """The axes are reversed by default."""
-    perm = c.ints("perm")
+    perm = c.integers("perm")
     if perm is None:
         perm = list(range(c.rank()))[::-1]
     if sorted(perm) != list(range(c.rank())):
@@ -94,7 +94,7 @@ def concat(c: Call) -> str:
     names = c.all_inputs()
     if "axis" not in c.node.attrs:
         raise UnsupportedError("attribute 'axis' is missing")
-    axis = c.axis(c.int("axis", 0), c.rank())
+    axis = c.axis(c.integer("axis", 0), c.rank())
     # Parts without elements add nothing; exporters leave them in shape arithmetic.
     full = [name for name in names if c.build.type(name).elements] or names[:1]
     return c.build.concat(full, axis)
@@ -104,7 +104,7 @@ def concat(c: Call) -> str:
 def shape_of(c: Call) -> str:
     """A constant: shapes are static."""
     shape = c.shape()
-    start, end = c.int("start", 0), c.int("end", len(shape))
+    start, end = c.integer("start", 0), c.integer("end", len(shape))
     return c.build.constant(np.array(shape[start:end], np.int64).reshape(-1))
 
 
@@ -131,7 +131,7 @@ def _take(c: Call, nbytes: int) -> None:
 @lowers("Gather")
 def gather(c: Call) -> str:
     """From a constant, or with one constant index: a slice. Copies only, so numpy's bits are the definition's."""
-    x, axis = c.input(), c.axis(c.int("axis", 0), c.rank())
+    x, axis = c.input(), c.axis(c.integer("axis", 0), c.rank())
     indices = c.constant(1, "indices")
     if indices.dtype not in (np.int64, np.int32):
         raise UnsupportedError("input 'indices' is no tensor of int64")
@@ -158,8 +158,8 @@ def gather(c: Call) -> str:
 def slice_(c: Call) -> str:
     """Starts, ends, axes and steps: attributes before operator set 10, then constant inputs. Clamped like Python's."""
     x, shape = c.input(), c.shape()
-    starts, ends = c.ints_attr_or_input("starts", 1, 10), c.ints_attr_or_input("ends", 2, 10)
-    axes, steps = c.ints_attr_or_input("axes", 3, 10), None
+    starts, ends = c.attr_or_input("starts", 1, 10), c.attr_or_input("ends", 2, 10)
+    axes, steps = c.attr_or_input("axes", 3, 10), None
     if c.opset >= 10 and c.optional(4):
         steps = c.constant_ints(4, "steps")
     if starts is None or ends is None:
@@ -202,12 +202,12 @@ def expand(c: Call) -> str:
     if min(shape, default=1) < 1:
         raise UnsupportedError(f"shape {shape}")
     target = broadcast_shape(c.shape(), tuple(shape))
-    x, shape = c.input(), c.shape()
+    x, source = c.input(), c.shape()
     value = c.build.value(x)
     if value is not None:
         _take(c, prod(target) * value.dtype.itemsize)
         return c.build.constant(np.broadcast_to(value, target))
-    x = c.view(x, (1,) * (len(target) - len(shape)) + shape)
+    x = c.view(x, (1,) * (len(target) - len(source)) + source)
     return x if c.build.shape(x) == target else c.emit("expand", [x], shape=list(target))
 
 
@@ -216,10 +216,10 @@ def pad(c: Call) -> str:
     """Constant padding, not negative; the value is 0 by default."""
     c.only("mode", "constant")
     x, rank = c.input(), c.rank()
-    pads = c.ints_attr_or_input("pads", 1, 11)
+    pads = c.attr_or_input("pads", 1, 11)
     value: Array = np.zeros(1, np.float32)
     if c.opset < 11:
-        value = np.array(c.real("value", 0.0), np.float32)
+        value = np.array(c.number("value", 0.0), np.float32)
     elif c.optional(2):
         value = c.constant(2, "constant_value")
         if value.size != 1 or value.dtype != c.build.type(x).dtype.numpy:

@@ -3,7 +3,7 @@
 from math import prod
 
 from opml.errors import UnsupportedError
-from opml.lowering.builder import Call, lowers
+from opml.lowering.call import Call, lowers
 
 
 @lowers("Conv")
@@ -11,7 +11,7 @@ def conv(c: Call) -> str:
     x, weight, bias = c.input(0), c.input(1), c.optional(2)
     window = Window(c, list(c.shape(1)[2:]))
     x, weight = window.lift(x), window.lift(weight)
-    y = c.emit("conv", [x, weight, bias] if bias else [x, weight], group=c.int("group", 1), **window.attrs())
+    y = c.emit("conv", [x, weight, bias] if bias else [x, weight], group=c.integer("group", 1), **window.attrs())
     return window.lower(y)
 
 
@@ -19,20 +19,17 @@ def conv(c: Call) -> str:
 def max_pool(c: Call) -> str:
     c.only("storage_order", 0)
     window = Window(c)
-    attrs = {"kernel": window.kernel, "ceil_mode": c.flag("ceil_mode"), **window.attrs()}
-    return window.lower(c.emit("maxpool", [window.lift(c.input())], **attrs))
+    x = window.lift(c.input())
+    y = c.emit("maxpool", [x], kernel=window.kernel, ceil_mode=c.flag("ceil_mode"), **window.attrs())
+    return window.lower(y)
 
 
 @lowers("AveragePool")
 def average_pool(c: Call) -> str:
     window = Window(c)
-    attrs = {
-        "kernel": window.kernel,
-        "ceil_mode": c.flag("ceil_mode"),
-        "count_include_pad": c.flag("count_include_pad"),
-        **window.attrs(),
-    }
-    return window.lower(c.emit("avgpool", [window.lift(c.input())], **attrs))
+    x = window.lift(c.input())
+    flags = {name: c.flag(name) for name in ("ceil_mode", "count_include_pad")}
+    return window.lower(c.emit("avgpool", [x], kernel=window.kernel, **flags, **window.attrs()))
 
 
 @lowers("GlobalAveragePool", "GlobalMaxPool")
@@ -52,18 +49,18 @@ class Window:
         rank = len(self.spatial)
         if c.rank() not in (3, 4):
             raise UnsupportedError(f"a tensor of {c.rank()} dimensions; opml has one or two spatial ones")
-        given = c.ints("kernel_shape")
+        given = c.integers("kernel_shape")
         if kernel is None and given is None:
             raise UnsupportedError("attribute 'kernel_shape' is missing")
         if kernel is not None and given is not None and given != kernel:
             raise UnsupportedError(f"attribute 'kernel_shape' is {given}, but the weight's kernel is {kernel}")
         self.kernel = self._sized("kernel_shape", kernel or given or [], rank)
-        self.strides = self._sized("strides", c.ints("strides") or [1] * rank, rank)
-        self.dilations = self._sized("dilations", c.ints("dilations") or [1] * rank, rank)
+        self.strides = self._sized("strides", c.integers("strides") or [1] * rank, rank)
+        self.dilations = self._sized("dilations", c.integers("dilations") or [1] * rank, rank)
         for name in ("kernel", "strides", "dilations"):
             if any(size < 1 for size in getattr(self, name)):
                 raise UnsupportedError(f"{name} {getattr(self, name)} must be positive")
-        self.pads = self._pads(c.text("auto_pad", "NOTSET"), c.ints("pads"), rank)
+        self.pads = self._pads(c.text("auto_pad", "NOTSET"), c.integers("pads"), rank)
         if rank == 1:
             self.kernel, self.strides, self.dilations = (
                 [1, *sizes] for sizes in (self.kernel, self.strides, self.dilations)
