@@ -10,13 +10,17 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Final, cast
 
 import llvmlite
 import numba
+import numba.extending
 import numpy as np
 
-F = TypeVar("F", bound=Callable[..., Any])
+Function = Callable[..., Any]
+
+intrinsic: Final[Callable[[Function], Function]] = cast(Any, numba.extending.intrinsic)
+"""numba's decorator, typed so that what it makes can be called."""
 
 
 def cache_root() -> Path:
@@ -35,20 +39,22 @@ def source_key(sources: Iterable[Path]) -> str:
     return digest.hexdigest()[:20]
 
 
-def make_jit(sources: Iterable[Path]) -> Callable[[F], F]:
+def make_jit(sources: Iterable[Path]) -> Callable[[Function], Function]:
     """A decorator like `numba.njit` for functions whose code depends on nothing but `sources`.
 
     Total arithmetic as the machine has it: no exceptions (`error_model="numpy"`), no fast-math, the GIL released.
     """
     folder = str(cache_root() / source_key(sources))
 
-    def jit(function: F) -> F:
-        previous = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = folder
+    def jit(function: Function) -> Function:
+        config = cast(Any, numba.config)
+        previous = config.CACHE_DIR
+        config.CACHE_DIR = folder
         try:
-            return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=False)(function))
+            compiled: Function = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=False)(function)
+            return compiled
         finally:
-            numba.config.CACHE_DIR = previous
+            config.CACHE_DIR = previous
 
     return jit
 

@@ -46,7 +46,7 @@ def load() -> bytes:
     """The published image, to be placed at GUEST_BASE. Raises ImageError if the file is not what was published."""
     image = resources.files(__name__).joinpath(IMAGE).read_bytes()
     if hashlib.sha256(image).hexdigest() != describe().sha256:
-        raise ImageError("the installed guest image is corrupt", hint="install opml again, or run `python -m opml.guest`")
+        raise ImageError("the installed guest image is corrupt", hint="run `python -m opml.guest`")
     return image
 
 

@@ -15,7 +15,7 @@ from vm.merkle import subtree_root
 
 
 def build_image() -> bytes:
-    """Compiles the guest for all operators. Raises vm.guest.errors.GuestError, naming what the machine does not have."""
+    """The guest of all operators. Raises vm.guest.errors.GuestError, naming what the machine does not have."""
     return build({op.code: op.tile for op in OPS.values()})
 
 

@@ -5,7 +5,7 @@ for targets without a float unit, and for fma, the heart of every contraction, i
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import llvmlite.binding as llvm
@@ -66,82 +66,85 @@ def build(kernels: Mapping[int, Any]) -> bytes:
     """
     if not kernels:
         raise GuestError("a guest needs at least one kernel")
-    codes = sorted(kernels)
-    library = {id(f): f for f, _, _ in LIBRARY.values()} | {id(f): f for f in (softfloat.fma_near, softfloat.fma_any)}
-    sources = [Source.of(main.main, "int64", "int64")]
-    sources += [Source.of(f, *["int64"] * f.py_func.__code__.co_argcount) for f in library.values()]
-    sources += [Source.of(kernels[code], "int64", "int64") for code in codes]
-    compiled = compile_functions(sources)
-    glue = _Glue()
-    glue.main(compiled[0])
-    glue.library(dict(zip(library, compiled[1 : 1 + len(library)], strict=True)))
-    glue.kernels(dict(zip(codes, compiled[1 + len(library) :], strict=True)))
+    functions = [main.main, softfloat.fma_near, softfloat.fma_any, *(function for function, _, _ in LIBRARY.values())]
+    functions += [kernels[code] for code in sorted(kernels)]
+    unique = list({id(function): function for function in functions}.values())
+    compiled = compile_functions([Source.of(function) for function in unique])
+    glue = _Glue(dict(zip(map(id, unique), compiled, strict=True)))
+    glue.main()
+    glue.library()
+    glue.kernels(kernels)
     return link(_emit([str(glue.module), *(item.ir for item in compiled)]), ENTRY)
 
 
 class _Glue:
     """Functions with LLVM's own calling convention around those with numba's."""
 
-    def __init__(self) -> None:
+    def __init__(self, compiled: Mapping[int, Compiled]) -> None:
+        self.compiled = compiled  # by the id of the dispatcher
         self.module = ir.Module()
 
-    def _call(self, builder: ir.IRBuilder, compiled: Compiled, arguments: list[ir.Value]) -> ir.Value:
+    def _call(self, builder: ir.IRBuilder, dispatcher: Any, arguments: Sequence[ir.Value]) -> ir.Value:
         """Calls a numba function; returns its 64-bit result (of a void function: nothing that has a meaning)."""
+        entry = self.compiled[id(dispatcher)].entry
         kind = ir.FunctionType(_INT, [_POINTER, _POINTER] + [_WORD] * len(arguments))
-        function = self.module.globals.get(compiled.entry) or ir.Function(self.module, kind, compiled.entry)
         result = builder.alloca(_WORD)
-        status = builder.call(function, [result, builder.alloca(_POINTER), *arguments])
+        status = builder.call(self._declare(entry, kind), [result, builder.alloca(_POINTER), *arguments])
         with builder.if_then(builder.icmp_signed("!=", status, _INT(0))):
-            # The optimiser removes this where it sees that nothing is raised; elsewhere the linker finds no such symbol.
-            raised = self.module.globals.get(_RAISED) or ir.Function(self.module, ir.FunctionType(ir.VoidType(), []), _RAISED)
-            builder.call(raised, [])
+            # The optimiser removes this where it sees that nothing is raised; elsewhere the linker misses the symbol.
+            builder.call(self._declare(_RAISED, ir.FunctionType(ir.VoidType(), [])), [])
         return builder.load(result, typ=_WORD)
 
+    def _declare(self, name: str, kind: ir.FunctionType) -> ir.Function:
+        return self.module.globals.get(name) or ir.Function(self.module, kind, name)
+
     def _define(self, name: str, result: ir.Type, arguments: list[ir.Type], *attributes: str) -> ir.IRBuilder:
-        function = self.module.globals.get(name) or ir.Function(self.module, ir.FunctionType(result, arguments), name)
+        function = self._declare(name, ir.FunctionType(result, arguments))
         for attribute in attributes:
             function.attributes.add(attribute)
         return ir.IRBuilder(function.append_basic_block())
 
-    def main(self, compiled: Compiled) -> None:
+    def main(self) -> None:
         """`guest.main(first, count)`, which the start-up words call."""
         builder = self._define(ENTRY, _WORD, [_WORD, _WORD])
-        builder.ret(self._call(builder, compiled, list(builder.function.args)))
+        builder.ret(self._call(builder, main.main, builder.function.args))
 
-    def library(self, compiled: Mapping[int, Compiled]) -> None:
+    def library(self) -> None:
         """The softfloat functions."""
         for name, (function, result, arguments) in LIBRARY.items():
             builder = self._define(name, _TYPES[result], [_TYPES[kind] for kind in arguments])
             words = [_widen(builder, *pair) for pair in zip(builder.function.args, arguments, strict=True)]
-            value = self._call(builder, compiled[id(function)], words)
             if result == "w":
                 builder.function.return_value.add_attribute("signext")
-            builder.ret(_narrow(builder, value, result))
+            builder.ret(_narrow(builder, self._call(builder, function, words), result))
 
         builder = self._define(_FMA_ANY, _WORD, [_WORD] * 3, "noinline")
         fma_any = builder.function
-        builder.ret(self._call(builder, compiled[id(softfloat.fma_any)], list(fma_any.args)))
+        builder.ret(self._call(builder, softfloat.fma_any, fma_any.args))
 
         builder = self._define(_FMA, _FLOAT, [_FLOAT] * 3, "alwaysinline")
         words = [_widen(builder, argument, "f") for argument in builder.function.args]
-        near = self._call(builder, compiled[id(softfloat.fma_near)], words)
+        near = self._call(builder, softfloat.fma_near, words)
         with builder.if_then(builder.icmp_signed("==", near, _WORD(softfloat.UNDECIDED)), likely=False):
             builder.ret(_narrow(builder, builder.call(fma_any, words), "f"))
         builder.ret(_narrow(builder, near, "f"))
 
-    def kernels(self, compiled: Mapping[int, Compiled]) -> None:
+    def kernels(self, kernels: Mapping[int, Any]) -> None:
         """A function per kernel, and the dispatch over their codes."""
         builder = self._define(main.DISPATCH, _WORD, [_WORD] * 3)
         operator, record, tile = builder.function.args
         unknown = builder.append_basic_block()
         switch = builder.switch(operator, unknown)
-        for code, kernel in compiled.items():
-            body = self._define(f"tile.{code}", ir.VoidType(), [_WORD, _WORD], "noinline")
-            self._call(body, kernel, list(body.function.args))
-            body.ret_void()
+        functions: dict[int, ir.Function] = {}
+        for code, kernel in sorted(kernels.items()):
+            if id(kernel) not in functions:
+                body = self._define(f"tile.{code}", ir.VoidType(), [_WORD, _WORD], "noinline")
+                self._call(body, kernel, body.function.args)
+                body.ret_void()
+                functions[id(kernel)] = body.function
             builder.position_at_end(builder.append_basic_block())
             switch.add_case(_WORD(code), builder.block)
-            builder.call(body.function, [record, tile])
+            builder.call(functions[id(kernel)], [record, tile])
             builder.ret(_WORD(main.OK))
         builder.position_at_end(unknown)
         builder.ret(_WORD(main.BAD_OPERATOR))

@@ -30,20 +30,20 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class Source:
-    """A jitted function by name, and the numba names of its argument types."""
+    """A jitted function by name. Its arguments are `arguments` int64."""
 
     module: str
     name: str
-    arguments: tuple[str, ...]
+    arguments: int
 
     @classmethod
-    def of(cls, dispatcher: Any, *arguments: str) -> "Source":
+    def of(cls, dispatcher: Any) -> "Source":
         """The source of a dispatcher; raises GuestError if another process could not import it."""
         function = dispatcher.py_func
         module, name = function.__module__, function.__qualname__
         if getattr(sys.modules.get(module), name, None) is not dispatcher or module == "__main__":
             raise GuestError(f"{module}.{name} cannot be imported by that name: define it in a module of its own")
-        return cls(module, name, arguments)
+        return cls(module, name, function.__code__.co_argcount)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _main(request: Path, answer: Path) -> None:
     compiled = []
     for module, name, arguments in json.loads(request.read_text()):
         dispatcher = getattr(importlib.import_module(module), name)
-        signature = tuple(getattr(numba.types, argument) for argument in arguments)
+        signature = (numba.int64,) * arguments
         dispatcher.compile(signature)
         result = dispatcher.overloads[signature]
         compiled.append({"ir": result.library.get_llvm_str(), "entry": result.fndesc.llvm_func_name})

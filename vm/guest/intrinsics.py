@@ -10,7 +10,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+
+from vm.jit import intrinsic
 
 _I64 = ir.IntType(64)
 
@@ -30,7 +31,7 @@ def _make_load(bits: int, signed: bool) -> Callable[..., Any]:
 
         return types.int64(types.int64), codegen
 
-    return load  # type: ignore[no-any-return]
+    return load
 
 
 def _make_store(bits: int) -> Callable[..., Any]:
@@ -43,7 +44,7 @@ def _make_store(bits: int) -> Callable[..., Any]:
 
         return types.void(types.int64, types.int64), codegen
 
-    return store  # type: ignore[no-any-return]
+    return store
 
 
 load_u8, load_i8 = _make_load(8, False), _make_load(8, True)
@@ -111,13 +112,13 @@ def _make_float(name: str, arity: int) -> Callable[..., Any]:
         def unary(typingctx: Any, a: Any) -> Any:
             return types.float32(types.float32), emit
 
-        return unary  # type: ignore[no-any-return]
+        return unary
 
     @intrinsic
     def ternary(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
         return types.float32(types.float32, types.float32, types.float32), emit
 
-    return ternary  # type: ignore[no-any-return]
+    return ternary
 
 
 fma32 = _make_float("llvm.fma.f32", 3)
@@ -133,7 +134,7 @@ def _make_integer(emit: Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]) 
 
         return types.int64(types.int64, types.int64), codegen
 
-    return operation  # type: ignore[no-any-return]
+    return operation
 
 
 def _mulhi(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
@@ -146,7 +147,7 @@ def _mulhi(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
 udiv, urem = _make_integer(ir.IRBuilder.udiv), _make_integer(ir.IRBuilder.urem)
 
 # Modulo 2**64, where numba's own + and - leave overflow undefined.
-wrap_add, wrap_sub = _make_integer(ir.IRBuilder.add), _make_integer(ir.IRBuilder.sub)
+wrap_add, wrap_sub, wrap_mul = map(_make_integer, (ir.IRBuilder.add, ir.IRBuilder.sub, ir.IRBuilder.mul))
 
 # `shr` fills with zeros; its count must be in [0, 63]. `mulhi` is the upper half of the unsigned 128-bit product.
 shr, mulhi = _make_integer(ir.IRBuilder.lshr), _make_integer(_mulhi)

@@ -110,7 +110,8 @@ def _jal(rd: int, offset: int) -> int:
 def _jal_bits(offset: int) -> int:
     if offset % 2 or not -(1 << 20) <= offset < 1 << 20:
         raise GuestError(f"a jump by {offset} does not fit")
-    return (offset >> 20 & 1) << 31 | (offset >> 1 & 0x3FF) << 21 | (offset >> 11 & 1) << 20 | (offset >> 12 & 0xFF) << 12
+    low, high = offset >> 1 & 0x3FF, offset >> 12 & 0xFF
+    return (offset >> 20 & 1) << 31 | low << 21 | (offset >> 11 & 1) << 20 | high << 12
 
 
 def _branch_bits(offset: int) -> int:

@@ -7,11 +7,10 @@ from typing import Any
 
 from llvmlite import binding, ir
 from numba import types
-from numba.extending import intrinsic
 
 from vm.guest.intrinsics import load_i64, ult
 from vm.guest.record import RECORD_BYTES, TABLE_BASE, TABLE_MAGIC, WORD_FIRST_TILE, WORD_OP, WORD_TILES
-from vm.jit import jit
+from vm.jit import intrinsic, jit
 
 OK = 0
 BAD_TABLE = 1
@@ -36,7 +35,7 @@ def dispatch(typingctx: Any, operator: Any, record: Any, tile: Any) -> Any:
 
 @jit
 def main(first, count):  # type: ignore[no-untyped-def]
-    """Computes the tiles in [first, first + count) that the program has; returns OK, or why it could not start or go on."""
+    """Computes the tiles in [first, first + count) that the program has; returns OK, or what was wrong."""
     nodes, total = load_i64(TABLE_BASE + 8), load_i64(TABLE_BASE + 16)
     if load_i64(TABLE_BASE) != TABLE_MAGIC or nodes <= 0:
         return BAD_TABLE

@@ -1,7 +1,7 @@
 """IEEE-754 binary32 on integers: what a multiply or an add *is* in the machine.
 
 A value is an int64 that holds the 32 bits sign extended; of a result only the low 32 bits count. All operations round
-to nearest even, keep subnormals and give NAN for every NaN result (not for the sign operations, which are no arithmetic).
+to nearest even, keep subnormals and give NAN for every NaN result.
 
 The functions are written for few RV64IM instructions. An intermediate magnitude is a *significand* `s`, an unsigned
 64-bit integer, with an exponent `e`: its value is `s * 2**(e - 189)`, so that the binary32 with biased exponent `e`
