@@ -1,22 +1,27 @@
-"""The contract as the players' loop uses it: the chain client is one, the referee of the tests another."""
+"""The contract as the players' loop uses it: the chain client is one court, the referee of the tests another."""
 
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 from opml.dispute.game import ClaimView, GameView
 from opml.dispute.moves import Move
 
-AccountT = TypeVar("AccountT", contravariant=True)
+
+class Account(Protocol):
+    """Whoever sends a transaction."""
+
+    @property
+    def address(self) -> str: ...
 
 
-class Court(Protocol[AccountT]):
+class Court(Protocol):
     """Views of the present state, and the methods that change it.
 
-    Every method that sends a transaction takes the sender's account last, returns after it was mined, and raises
-    RevertError with the custom error's name if the contract refuses it.
+    Every method that sends a transaction takes the sender's account last, returns after it was mined (a receipt, where
+    the court gives them), and raises RevertError with the custom error's name if the contract refuses it.
     """
 
     def now(self) -> int:
-        """The time of the next block, or of the latest one where the next is not known, in seconds."""
+        """The time in seconds, as the next transaction will meet it."""
 
     def claim_view(self, claim_id: bytes) -> ClaimView:
         """The claim; status NONE if there is none of that id."""
@@ -28,13 +33,16 @@ class Court(Protocol[AccountT]):
         """The ids of all games against a claim, oldest first."""
 
     def credit(self, address: str) -> int:
-        """Wei that the contract owes to `address`."""
+        """Wei that the contract owes to `address`, without shares not yet collected."""
 
-    def move(self, game_id: bytes, move: Move, account: AccountT) -> object:
+    def challenge(self, claim_id: bytes, salt: int, account: Any) -> tuple[bytes, Any]:
+        """Open a game against a claim, with its bond; returns its id first."""
+
+    def move(self, game_id: bytes, move: Move, account: Any) -> Any:
         """Make a move: calls the contract's method `move.method` with the game's id and `move.args()`."""
 
-    def finalise(self, claim_id: bytes, account: AccountT) -> object:
+    def finalise(self, claim_id: bytes, account: Any) -> Any:
         """Make a claim final whose window has passed without a game open or lost."""
 
-    def withdraw(self, games: list[bytes], account: AccountT) -> object:
+    def withdraw(self, games: list[bytes], account: Any) -> Any:
         """Collect the account's shares of these games, and pay out all its credit."""

@@ -214,6 +214,7 @@ def _spoil_witness(spoil: Callable[[bytes], bytes]) -> Callable[[], Tamper]:
 
 def _choose_always(last: bool) -> Callable[[], Tamper]:
     """A challenger who points at the first or the last segment whatever is posted there."""
+
     def tamper(move: Move, view: GameView) -> Move:
         if not isinstance(move, Choose):
             return move

@@ -1,0 +1,138 @@
+"""The players' loop: observe the chain, decide, act. It knows nothing else, so it may be stopped at any moment."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from opml.dispute.court import Court
+from opml.dispute.game import ClaimStatus, ClaimView, GameView, Role, Stage
+from opml.dispute.moves import Move, Timeout
+from opml.dispute.player import Player, collectable, should_challenge, should_finalise
+from opml.dispute.trace import Trace
+from opml.errors import DisputeError, RevertError
+
+Progress = Callable[[GameView, Move], None]
+Sleep = Callable[[float], None]
+POLL_SECONDS = 1.0
+
+
+def _ignore(view: GameView, move: Move) -> None:
+    pass
+
+
+def turn(court: Court, account: Any, game_id: bytes, who: Player, progress: Progress = _ignore) -> GameView:
+    """Observe a game once, and make the move that `who` decides on, if any. Returns the game as it is afterwards.
+
+    Raises DisputeError if there is no such game, or if the contract refuses the move although the game has not changed.
+    """
+    view = court.game_view(game_id)
+    if view.stage is Stage.NONE:
+        raise DisputeError(f"there is no game 0x{game_id.hex()}")
+    move = who(view, court.now())
+    if move is None:
+        return view
+    try:
+        court.move(game_id, move, account)
+    except RevertError as error:
+        # Somebody else may have moved first: a step or a timeout is anyone's.
+        after = court.game_view(game_id)
+        if after == view:
+            raise DisputeError(f"the contract refuses our move `{move.method}`: {error.reason}") from error
+        return after
+    progress(view, move)
+    return court.game_view(game_id)
+
+
+def play(
+    court: Court,
+    account: Any,
+    game_id: bytes,
+    who: Player,
+    *,
+    progress: Progress = _ignore,
+    sleep: Sleep = time.sleep,
+    poll: float = POLL_SECONDS,
+) -> Role:
+    """Play a game to its end; returns the winner. `sleep(poll)` is called while the other side thinks."""
+    view = None
+    while True:
+        before, view = view, turn(court, account, game_id, who, progress)
+        if view.winner:
+            return view.winner
+        if view == before:
+            sleep(poll)
+
+
+def defend(
+    court: Court,
+    account: Any,
+    claim_id: bytes,
+    who: Player,
+    *,
+    progress: Progress = _ignore,
+    sleep: Sleep = time.sleep,
+    poll: float = POLL_SECONDS,
+) -> ClaimStatus:
+    """Answer every challenge of our claim until it is final, or rejected and settled; then withdraw what is ours."""
+    games: list[GameView] = []
+    while True:
+        before, games = games, [turn(court, account, g, who, progress) for g in court.claim_games(claim_id)]
+        claim = _claim(court, claim_id)
+        if should_finalise(claim, court.now()):
+            court.finalise(claim_id, account)
+            claim = _claim(court, claim_id)
+        if claim.status is not ClaimStatus.PENDING and not claim.open_games:
+            withdraw(court, account, claim_id)
+            return claim.status
+        if games == before:
+            sleep(poll)
+
+
+def challenge(court: Court, account: Any, claim_id: bytes, trace: Trace, salt: int = 0) -> bytes | None:
+    """Our game against a claim: the last one that we have begun, else a new one if the claim is false, else None."""
+    claim = _claim(court, claim_id)
+    ours = [game.game_id for game in _games(court, claim_id) if game.challenger == account.address]
+    if ours:
+        return ours[-1]
+    if not should_challenge(claim, trace, court.now()):
+        return None
+    game_id, _ = court.challenge(claim_id, salt, account)
+    return game_id
+
+
+def settle(
+    court: Court, account: Any, claim_id: bytes, *, sleep: Sleep = time.sleep, poll: float = POLL_SECONDS
+) -> ClaimStatus:
+    """After our game: wait until no other game of the claim is open, ending those that are out of time; withdraw."""
+    while True:
+        claim = _claim(court, claim_id)
+        if not claim.open_games:
+            withdraw(court, account, claim_id)
+            return claim.status
+        late = [g for g in _games(court, claim_id) if g.turn and g.time_left(court.now()) < 0]
+        for game in late:
+            try:
+                court.move(game.game_id, Timeout(), account)
+            except RevertError:
+                if court.game_view(game.game_id) == game:
+                    raise
+        if not late:
+            sleep(poll)
+
+
+def withdraw(court: Court, account: Any, claim_id: bytes) -> None:
+    """Collect our shares of a claim's games and all our credit, if there is any."""
+    games = collectable(_claim(court, claim_id), _games(court, claim_id), account.address)
+    if games or court.credit(account.address):
+        court.withdraw(games, account)
+
+
+def _claim(court: Court, claim_id: bytes) -> ClaimView:
+    claim = court.claim_view(claim_id)
+    if claim.status is ClaimStatus.NONE:
+        raise DisputeError(f"there is no claim 0x{claim_id.hex()}")
+    return claim
+
+
+def _games(court: Court, claim_id: bytes) -> list[GameView]:
+    return [court.game_view(game_id) for game_id in court.claim_games(claim_id)]

@@ -1,0 +1,88 @@
+"""The committed memory of an image: which bytes lie where, for `opml.commitment`.
+
+Constants are hashed once per image, so keep the regions that `constant_regions` returns for as long as the image.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from opml.commitment import Bytes, ModelMemory, Place, Region
+from opml.errors import InputError
+from opml.graph import Array
+from opml.image import Image
+from opml.program import Kind, Port, Program, subtree_level
+from opml.program import Region as IoRegion
+from vm.guest.record import GUEST_BASE, TABLE_BASE
+from vm.merkle import subtree_root
+
+
+def constant_regions(image: Image) -> list[Region]:
+    """Guest, node table and constants."""
+    program = image.program
+    table = np.frombuffer(program.table, np.uint8)
+    guest = np.frombuffer(image.guest, np.uint8)
+    regions = [
+        Region(GUEST_BASE, subtree_level(guest.size), guest),
+        Region(TABLE_BASE, subtree_level(table.size), table),
+    ]
+    for name, value in program.constants.items():
+        tensor = program.tensors[name]
+        regions.append(Region(tensor.address, tensor.level, as_bytes(value)))
+    return regions
+
+
+def bare_memory(image: Image, constants: Sequence[Region]) -> ModelMemory:
+    """The memory with nothing but the model in it; for its root and the path of its input region."""
+    return ModelMemory(constants, _place(image.program.input_region), _place(image.program.output_region))
+
+
+def model_memory(image: Image, tensors: Mapping[str, Array], constants: Sequence[Region]) -> ModelMemory:
+    """The memory of a finished inference. `tensors` has every input, intermediate and output by its name in the program
+    (`Engine.run_full`), as bytes or in its own type. Raises InputError where one is missing or has another size.
+    """
+    program = image.program
+    regions = list(constants)
+    first_tiles = {node.output: node.first_tile for node in program.nodes}
+    for name, tensor in program.tensors.items():
+        if tensor.kind is not Kind.CONSTANT:
+            data = _checked(name, tensors, tensor.type.nbytes)
+            regions.append(Region(tensor.address, tensor.level, data, first_tiles.get(name)))
+    return ModelMemory(regions, _place(program.input_region), _place(program.output_region))
+
+
+def input_bytes(program: Program, values: Mapping[str, Array]) -> bytes:
+    """The input region's bytes as a claim posts them, from the inputs by name: zeros in between. InputError as above."""
+    return _region_bytes(program, program.input_region, program.inputs, values).tobytes()
+
+
+def output_root(program: Program, values: Mapping[str, Array]) -> bytes:
+    """Root of the output region, from the outputs by name alone. InputError as above."""
+    region = program.output_region
+    return subtree_root(_region_bytes(program, region, program.outputs, values), region.level)
+
+
+def as_bytes(value: Array) -> Bytes:
+    """The bytes of an array, one-dimensional; a copy only where it is not contiguous."""
+    return np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+
+
+def _region_bytes(program: Program, region: IoRegion, ports: Sequence[Port], values: Mapping[str, Array]) -> Bytes:
+    data = np.zeros(region.nbytes, np.uint8)
+    for port in ports:
+        start = program.tensors[port.tensor].address - region.address
+        data[start : start + port.type.nbytes] = _checked(port.name, values, port.type.nbytes)
+    return data
+
+
+def _checked(name: str, values: Mapping[str, Array], nbytes: int) -> Bytes:
+    if name not in values:
+        raise InputError(f"tensor {name!r} is missing")
+    data = as_bytes(values[name])
+    if data.size != nbytes:
+        raise InputError(f"tensor {name!r} has {data.size} bytes; the program has {nbytes}")
+    return data
+
+
+def _place(region: IoRegion) -> Place:
+    return Place(region.address, region.level)
