@@ -7,7 +7,7 @@ instruction on known pages (faults, traps, halting) leaves the loop before it ha
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 from llvmlite import ir
@@ -72,7 +72,7 @@ _SIGN: Final = -(1 << 63)
 _HASH_FACTOR: Final = -7046029254386353131  # 2**64 / golden ratio, as int64
 
 
-def _binary(emit: Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]) -> Callable[..., Any]:
+def _binary(emit: Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]) -> Callable[[int, int], int]:
     @intrinsic
     def operation(typingctx: Any, a: Any, b: Any) -> Any:
         def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
@@ -80,7 +80,7 @@ def _binary(emit: Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]) -> Cal
 
         return types.int64(types.int64, types.int64), codegen
 
-    return operation  # type: ignore[no-any-return]
+    return cast(Callable[[int, int], int], operation)
 
 
 def _high(first: str, second: str) -> Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]:
@@ -158,7 +158,8 @@ def _decode_word(word: int, position: int) -> int:
             rd = (word >> 7) & 31
             if rd == 0:
                 rd = DISCARD
-            return operation | (rd << 8) | ((word >> 15 & 31) << 16) | ((word >> 20 & 31) << 24) | (imm << 32)
+            packed: int = operation | (rd << 8) | ((word >> 15 & 31) << 16) | ((word >> 20 & 31) << 24) | (imm << 32)
+            return packed
     return DEFINITION
 
 
@@ -184,7 +185,7 @@ def _find(table: int, entries: int, page: int) -> int:
     """The address of a page's entry in the page table, or of the free entry where it belongs."""
     number = _lshr(page * _HASH_FACTOR, 32)
     while True:
-        entry = table + (number & (entries - 1)) * ENTRY_BYTES
+        entry: int = table + (number & (entries - 1)) * ENTRY_BYTES
         if load_i64(entry) == page or load_i64(entry) == NO_PAGE:
             return entry
         number += 1
@@ -220,12 +221,14 @@ def _rd(x: int, w: int, value: int) -> None:
 
 @jit
 def _rs1(x: int, w: int) -> int:
-    return load_i64(x + ((w >> 16) & 255) * 8)
+    value: int = load_i64(x + ((w >> 16) & 255) * 8)
+    return value
 
 
 @jit
 def _rs2(x: int, w: int) -> int:
-    return load_i64(x + ((w >> 24) & 255) * 8)
+    value: int = load_i64(x + ((w >> 24) & 255) * 8)
+    return value
 
 
 @jit

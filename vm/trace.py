@@ -58,7 +58,8 @@ class MachineTrace:
     def _clamp(self, t: int) -> int:
         if t < 0:
             raise VmError(f"there is no step {t}")
-        return min(t, self._limit, self.__dict__.get("steps", t))
+        known: int = self.__dict__.get("steps", t)
+        return min(t, self._limit, known)
 
     def _at(self, t: int) -> State:
         t = self._clamp(t)
