@@ -1,6 +1,6 @@
 """Writes src/Constants.sol from the Python modules that own the numbers (`--check` only compares).
 
-    python contracts/generate.py [--check]
+python contracts/generate.py [--check]
 """
 
 import sys

@@ -35,9 +35,10 @@ contract StepVerifier is IStepVerifier {
         return _execute(state, pc, uint32(_load(leaf, pc, 4)), rest);
     }
 
-    /// @dev Executes `word`, the instruction at `pc`; gives back what is left of the witness.
+    /// @dev Executes `word`, the instruction at `pc`; gives back what is left of the witness. Internal so that a test
+    ///      can feed it all words without a proof for each.
     function _execute(bytes memory state, uint64 pc, uint32 word, bytes calldata rest)
-        private
+        internal
         pure
         returns (bytes calldata)
     {

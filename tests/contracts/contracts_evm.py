@@ -18,7 +18,6 @@ from eth.db.backends.memory import MemoryDB
 from eth.exceptions import Revert
 from eth.vm.forks import PragueVM
 from eth.vm.spoof import SpoofTransaction
-from eth_utils import to_checksum_address
 
 from vm.keccak import keccak256
 
@@ -51,7 +50,6 @@ class Abi:
         self.functions = {e["name"]: e for e in entries if e["type"] == "function"}
         self.errors = {self._hash(e)[:4]: e for e in entries if e["type"] == "error"}
         self.events = {self._hash(e): e for e in entries if e["type"] == "event"}
-        self.constructor = next((e["inputs"] for e in entries if e["type"] == "constructor"), [])
 
     @staticmethod
     def _hash(entry: dict[str, Any]) -> bytes:
@@ -123,7 +121,13 @@ class Evm:
         self.state: Any = self._chain.get_vm(self._header).state
         self.now = GENESIS_TIME
         self._attempts = 0
-        self.abi = Abi(*(e for name in ("Opml", "StepVerifier") for e in artifact(name)["abi"]))
+        self._entries = [e for name in ("Opml", "StepVerifier") for e in artifact(name)["abi"]]
+        self.abi = Abi(*self._entries)
+
+    def learn(self, built: dict[str, Any]) -> None:
+        """Makes another artifact's functions, events and errors known."""
+        self._entries = [*(e for e in built["abi"] if e["type"] != "constructor"), *self._entries]
+        self.abi = Abi(*self._entries)
 
     @property
     def now(self) -> int:
@@ -196,8 +200,3 @@ class Evm:
 def address_of(name: str) -> bytes:
     """An account by name."""
     return keccak256(name.encode())[-20:]
-
-
-def checksum(address: bytes) -> str:
-    """As the ABI decoder gives addresses, but with mixed case."""
-    return to_checksum_address(address)

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.30;
+
+import {KSection} from "../src/KSection.sol";
+import {MerkleMemory} from "../src/MerkleMemory.sol";
+
+/// @title The libraries' functions, callable. For tests only.
+contract LibraryHarness {
+    function zero(uint256 level) external pure returns (bytes32) {
+        return MerkleMemory.zero(level);
+    }
+
+    function foldExact(bytes32 node, uint256 level, uint256 index, uint256 top, bytes calldata path)
+        external
+        pure
+        returns (bytes32)
+    {
+        return MerkleMemory.fold(node, level, index, top, MerkleMemory.exact(path, top - level));
+    }
+
+    function split(bytes calldata data, uint256 height) external pure returns (bytes memory path, bytes memory rest) {
+        return MerkleMemory.split(data, height);
+    }
+
+    function subtreeRoot(bytes calldata data, uint256 level) external pure returns (bytes32) {
+        return MerkleMemory.subtreeRoot(data, level);
+    }
+
+    function boundaries(uint256 length, uint256 k) external pure returns (uint256[] memory list) {
+        uint256 p = KSection.parts(length, k);
+        list = new uint256[](p + 1);
+        for (uint256 i; i <= p; ++i) list[i] = KSection.boundary(length, p, i);
+    }
+
+    function commit(bytes32[] calldata states, uint256 length, uint256 k) external pure returns (bytes32) {
+        return KSection.commit(states, length, k);
+    }
+
+    function ends(bytes32 root, bytes32 lo, bytes32 hi, uint256 p, uint256 j, bytes32[] calldata opening)
+        external
+        pure
+        returns (bytes32, bytes32)
+    {
+        return KSection.ends(root, lo, hi, p, j, opening);
+    }
+}

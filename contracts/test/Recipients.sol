@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.30;
+
+import {IOpml} from "../src/IOpml.sol";
+
+/// @title Contracts that play, and behave badly when they are paid. For tests only.
+contract Recipient {
+    enum Mood {
+        ACCEPT,
+        REFUSE,
+        REENTER,
+        BURN_GAS
+    }
+
+    Mood public mood;
+    uint256 public paid;
+    bytes32[] private _games;
+
+    receive() external payable {
+        if (mood == Mood.REFUSE) revert();
+        if (mood == Mood.BURN_GAS) while (true) ++paid;
+        ++paid;
+        if (mood == Mood.REENTER) IOpml(msg.sender).withdraw(_games);
+    }
+
+    function setMood(Mood mood_) external {
+        mood = mood_;
+    }
+
+    /// @notice Any call, with any value: what a player needs who is a contract.
+    function forward(address target, bytes calldata data) external payable returns (bytes memory) {
+        (bool done, bytes memory answer) = target.call{value: msg.value}(data);
+        if (!done) {
+            assembly ("memory-safe") {
+                revert(add(answer, 0x20), mload(answer))
+            }
+        }
+        return answer;
+    }
+
+    /// @notice Withdraws; when re-entering, asks for the same games again.
+    function collect(IOpml opml, bytes32[] calldata games) external {
+        _games = games;
+        opml.withdraw(games);
+    }
+}

@@ -1,0 +1,55 @@
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from contracts_evm import Evm, address_of, artifact
+
+CONTRACTS = Path(__file__).parents[2] / "contracts"
+
+
+@pytest.fixture(scope="session")
+def build():
+    """A function that runs contracts/build.mjs with arguments; installs the pinned compiler on first use."""
+    for tool in ("node", "npm"):
+        if shutil.which(tool) is None:
+            pytest.fail(f"{tool} is not installed: the contract tests need Node.js 20 or newer with npm")
+    if not (CONTRACTS / "node_modules" / "solc").exists():
+        subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=CONTRACTS, check=True)
+
+    def run(*args: str) -> None:
+        subprocess.run(["node", "build.mjs", *args], cwd=CONTRACTS, check=True, stdout=subprocess.DEVNULL)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def harness(build, tmp_path_factory):
+    """The artifacts of contracts/test, by name."""
+    folder = tmp_path_factory.mktemp("harness")
+    build("--tests", str(folder))
+    return lambda name: artifact(name, folder)
+
+
+@pytest.fixture(scope="module")
+def evm():
+    machine = Evm()
+    machine.fund(address_of("deployer"))
+    return machine
+
+
+@pytest.fixture
+def deploy(evm, harness):
+    """Deploys a contract of contracts/test and makes its interface known."""
+
+    def deploy(name: str) -> bytes:
+        built = harness(name)
+        evm.learn(built)
+        return evm.deploy(address_of("deployer"), built)
+
+    return deploy
+
+
+@pytest.fixture(scope="module")
+def verifier(evm):
+    return evm.deploy(address_of("deployer"), artifact("StepVerifier"))
