@@ -146,11 +146,10 @@ class Referee:
     # ---------------------------------------------------------------------------------------------- claims
 
     @transaction
-    def register_model(self, model: ModelHeader) -> bytes:
+    def register_model(self, model: ModelHeader, uri: str, account: Account) -> None:
         """The ranges of the fields are checked by ModelHeader."""
         self.ledger.models[model.model_id] = model
-        self._emit("ModelRegistered", model_id=model.model_id)
-        return model.model_id
+        self._emit("ModelRegistered", model_id=model.model_id, uri=uri)
 
     @transaction
     def claim(
@@ -162,7 +161,7 @@ class Referee:
         input_path: bytes,
         account: Account,
         value: int | None = None,
-    ) -> bytes:
+    ) -> tuple[bytes, None]:
         self._take_bond(account, self.prover_bond, value)
         require(model_id in self.ledger.models, "UnknownModel")
         model = self.ledger.models[model_id]
@@ -177,7 +176,7 @@ class Referee:
         self.ledger.claims[claim_id] = Claim(account.address, deadline, model_id, root, output_root, s0, input)
         self._emit("Claimed", claim_id=claim_id, model_id=model_id, prover=account.address, s0=s0)
         self._emit("InputPosted", claim_id=claim_id, input=input)
-        return claim_id
+        return claim_id, None
 
     @transaction
     def finalise(self, claim_id: bytes, account: Account) -> None:
@@ -192,7 +191,7 @@ class Referee:
     # ----------------------------------------------------------------------------------------------- moves
 
     @transaction
-    def challenge(self, claim_id: bytes, salt: int, account: Account, value: int | None = None) -> bytes:
+    def challenge(self, claim_id: bytes, salt: int, account: Account, value: int | None = None) -> tuple[bytes, None]:
         self._take_bond(account, self.challenger_bond, value)
         claim = self._claim(claim_id)
         require(claim.status is ClaimStatus.PENDING, "WrongStage")
@@ -203,7 +202,7 @@ class Referee:
         clock = self.ledger.models[claim.model_id].clock
         self.ledger.games[game_id] = Game(claim_id, account.address, clock, clock, self.time)
         self._emit("Challenged", game_id=game_id, claim_id=claim_id, challenger=account.address, salt=salt)
-        return game_id
+        return game_id, None
 
     @transaction
     def open(

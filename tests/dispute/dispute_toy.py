@@ -138,11 +138,12 @@ PROVER, CHALLENGER, STRANGER = Account("prover"), Account("challenger"), Account
 def toy_court(trace: ToyTrace, k: int) -> tuple[Referee, bytes]:
     """A court that knows the toy's model, and the model's id."""
     court = Referee(k, step=trace.verify)
-    return court, court.register_model(trace.header)
+    court.register_model(trace.header, "", STRANGER)
+    return court, trace.header.model_id
 
 
 def claim_toy(court: Referee, model_id: bytes, trace: ToyTrace, output_root: bytes, nonce: int = 0) -> bytes:
-    return court.claim(model_id, INPUT, output_root, nonce, trace.input_path, PROVER)
+    return court.claim(model_id, INPUT, output_root, nonce, trace.input_path, PROVER)[0]
 
 
 def play_out(court: Referee, game_id: bytes, players: dict[Role, Player]) -> GameView:

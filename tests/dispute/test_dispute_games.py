@@ -22,7 +22,7 @@ def judge(court: Referee, model_id: bytes, truth: ToyTrace, liar: Liar, lying: R
     claimed: Trace = liar.trace(truth, spot) if lying is Role.PROVER else truth
     claim_id = claim_toy(court, model_id, truth, claimed.output_root)
     assert should_challenge(court.claim_view(claim_id), truth, court.now()) is (lying is Role.PROVER)
-    game_id = court.challenge(claim_id, 0, CHALLENGER)
+    game_id, _ = court.challenge(claim_id, 0, CHALLENGER)
     honest = lying.other
     view = play_out(court, game_id, {lying: liar.player(truth, lying, spot), honest: player(truth, honest)})
     assert view.winner is honest
@@ -138,8 +138,8 @@ def test_several_games_share_half_of_the_bond_and_the_last_one_settles(sybil: bo
     court, model_id = toy_court(truth, 3)
     liar = LIARS["wrong-from"]
     claim_id = claim_toy(court, model_id, truth, liar.trace(truth, Spot(2)).output_root)
-    mine = court.challenge(claim_id, 0, CHALLENGER)
-    other = court.challenge(claim_id, 1, PROVER if sybil else CHALLENGER)
+    mine, _ = court.challenge(claim_id, 0, CHALLENGER)
+    other, _ = court.challenge(claim_id, 1, PROVER if sybil else CHALLENGER)
     honest = player(truth, Role.CHALLENGER)
     players = {Role.PROVER: liar.player(truth, Role.PROVER, Spot(2)), Role.CHALLENGER: honest}
     play_out(court, mine, players)
@@ -165,7 +165,7 @@ def test_each_move_can_be_decided_by_a_player_that_was_just_started() -> None:
     court, model_id = toy_court(truth, 3)
     liar = LIARS["register"]
     claim_id = claim_toy(court, model_id, truth, liar.trace(truth, Spot(3, 4)).output_root)
-    game_id = court.challenge(claim_id, 0, CHALLENGER)
+    game_id, _ = court.challenge(claim_id, 0, CHALLENGER)
     kinds = []
     while (view := court.game_view(game_id)).winner is None:
         lie = LIARS["register"].player(ToyTrace(6, 7), Role.PROVER, Spot(3, 4))
@@ -183,7 +183,7 @@ def test_a_player_on_the_other_sides_turn_waits_and_after_the_end_does_nothing()
     truth = ToyTrace(6, 7)
     court, model_id = toy_court(truth, 3)
     claim_id = claim_toy(court, model_id, truth, truth.output_root)
-    game_id = court.challenge(claim_id, 0, CHALLENGER)
+    game_id, _ = court.challenge(claim_id, 0, CHALLENGER)
     challenger = player(truth, Role.CHALLENGER)
     assert challenger(court.game_view(game_id), court.now()) is None
     court.advance(101)

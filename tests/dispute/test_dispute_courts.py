@@ -1,0 +1,132 @@
+"""Games about a real program, in front of the referee and of the contract: same moves, same refusals, same verdicts."""
+
+from typing import Any
+
+import pytest
+from dispute_bench import Bench, chain_bench, referee_bench
+from dispute_tiny import CLOCK, TILES, WINDOW, tiny_trace
+
+from opml.dispute.game import ClaimStatus, Role, Stage
+from opml.dispute.liars import LIARS, Spot
+from opml.dispute.moves import Enter, Step
+from opml.dispute.player import collectable, player
+from opml.errors import RevertError
+
+TRACE, ONE_PHASE = tiny_trace(), tiny_trace(one_phase=True)
+SPOTS = [Spot(0, 0), Spot(4, 20), Spot(TILES - 1, 28)]
+
+
+def judge(bench: Bench, name: str, lying: Role, spot: Spot, one_phase: bool = False) -> tuple[list[Any], list[str]]:
+    """A game that the honest side must win, with all money drawn. Returns the moves and the refusals."""
+    truth, liar = ONE_PHASE if one_phase else TRACE, LIARS[name]
+    claimed = liar.trace(truth, spot) if lying is Role.PROVER else truth
+    before = bench.burnt()
+    claim_id = bench.claim(claimed.output_root, one_phase)
+    game_id = bench.challenge(claim_id)
+    honest = lying.other
+    players = {lying: liar.player(truth, lying, spot), honest: player(truth, honest)}
+    view, moves, refused = bench.play_out(game_id, players)
+    assert view.winner is honest
+    court, (bond, stake) = bench.court, bench.bonds
+    if honest is Role.CHALLENGER:
+        account = bench.accounts[honest]
+        won = collectable(court.claim_view(claim_id), [court.game_view(game_id)], account.address)
+        assert won == [game_id]
+        assert court.credit(account.address) == stake
+        court.withdraw(won, account)
+        assert court.claim_view(claim_id).status is ClaimStatus.REJECTED
+        assert bench.burnt() - before == bond - bond // 2
+    else:
+        bench.advance(max(court.claim_view(claim_id).deadline - court.now(), 0) + 1)
+        court.finalise(claim_id, bench.accounts[Role.CHALLENGER])
+        assert court.credit(bench.accounts[honest].address) == bond + stake
+        court.withdraw([], bench.accounts[honest])
+        assert bench.burnt() == before
+    # The contract names the broken part of a witness, the referee does not.
+    refused = ["MalformedWitness" if reason == "MalformedPath" else reason for reason in refused]
+    return [(type(move), *move.args()) for move in moves], refused
+
+
+@pytest.mark.parametrize("lying", Role)
+@pytest.mark.parametrize("name", LIARS)
+def test_every_liar_loses_in_front_of_the_referee(name: str, lying: Role) -> None:
+    for spot in SPOTS:
+        bench = referee_bench()
+        judge(bench, name, lying, spot)
+        bench.check_books()
+
+
+def test_every_liar_loses_on_chain_and_contract_and_referee_agree_on_every_move(chain) -> None:  # type: ignore[no-untyped-def]
+    benches = referee_bench(), chain_bench(chain)
+    for i, (name, lying) in enumerate((name, lying) for name in LIARS for lying in Role):
+        outcomes = [judge(bench, name, lying, SPOTS[i % len(SPOTS)]) for bench in benches]
+        assert outcomes[0] == outcomes[1], (name, lying)
+    for bench in benches:
+        bench.check_books()
+
+
+@pytest.mark.parametrize("lying", Role)
+@pytest.mark.parametrize("name", ["memory", "few-steps", "many-steps", "silent-1"])
+def test_one_phase(bench: Bench, name: str, lying: Role) -> None:
+    for step in (0, 77, 240):
+        judge(bench, name, lying, Spot(0, step), one_phase=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lying", Role)
+def test_every_instruction_of_every_tile_can_be_the_disputed_one(lying: Role) -> None:
+    for tile in range(TILES):
+        for step in range(TRACE.machine(tile).steps):
+            moves, _ = judge(referee_bench(), "memory", lying, Spot(tile, step))
+            assert moves[-1] == (Step, TRACE.machine(tile).witness(step))
+
+
+def test_the_disputed_instruction_is_the_one_at_which_the_lie_begins(bench: Bench) -> None:
+    spot = Spot(3, 17)
+    moves, refused = judge(bench, "register", Role.PROVER, spot)
+    assert moves[-1] == (Step, TRACE.machine(3).witness(17))
+    assert [args[1:3] for args in moves if args[0] is Enter] == [(3, TRACE.machine(3).steps)]
+    assert refused == []
+
+
+def test_moves_out_of_turn_time_or_stage_are_refused(bench: Bench) -> None:
+    court, prover, challenger = bench.court, bench.accounts[Role.PROVER], bench.accounts[Role.CHALLENGER]
+    claim_id = bench.claim(TRACE.output_root)
+    game_id = bench.challenge(claim_id)
+    with pytest.raises(RevertError, match="GameExists"):
+        bench.challenge(claim_id)
+    opening = player(TRACE, Role.PROVER)(court.game_view(game_id), court.now())
+    assert opening is not None
+    with pytest.raises(RevertError, match="NotYourTurn"):
+        court.move(game_id, opening, challenger)
+    with pytest.raises(RevertError, match="UnknownGame"):
+        court.move(bytes(32), opening, prover)
+    court.move(game_id, opening, prover)
+    with pytest.raises(RevertError, match="WrongStage"):
+        court.move(game_id, opening, prover)
+    with pytest.raises(RevertError, match="WrongStage"):
+        court.move(game_id, Step(TRACE.machine(0).witness(0)), prover)
+    choice = LIARS["wrong-from"].player(TRACE, Role.CHALLENGER, Spot(2))(court.game_view(game_id), court.now())
+    assert choice is not None
+    with pytest.raises(RevertError, match="NotYourTurn"):
+        court.move(game_id, choice, prover)
+    view = court.game_view(game_id)
+    assert view.stage is Stage.CHOOSE
+    assert view.turn is Role.CHALLENGER
+    bench.advance(CLOCK + 100)
+    with pytest.raises(RevertError, match="ClockExpired"):
+        court.move(game_id, choice, challenger)
+    with pytest.raises(RevertError, match="WindowOpen"):
+        court.finalise(claim_id, prover)
+    late = player(TRACE, Role.PROVER)(view, court.now())
+    assert late is not None
+    court.move(game_id, late, prover)
+    assert court.game_view(game_id).winner is Role.PROVER
+    with pytest.raises(RevertError, match="WrongStage"):
+        court.move(game_id, late, prover)
+    bench.advance(WINDOW)
+    with pytest.raises(RevertError, match="WindowClosed"):
+        court.challenge(claim_id, 1, challenger)
+    court.finalise(claim_id, prover)
+    with pytest.raises(RevertError, match="WrongStage"):
+        court.finalise(claim_id, prover)
