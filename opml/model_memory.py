@@ -37,22 +37,40 @@ def bare_memory(image: Image, constants: Sequence[Region]) -> ModelMemory:
     return ModelMemory(constants, _place(image.program.input_region), _place(image.program.output_region))
 
 
-def model_memory(image: Image, tensors: Mapping[str, Array], constants: Sequence[Region]) -> ModelMemory:
-    """The memory of a finished inference. `tensors` has every input, intermediate and output by its name in the program
-    (`Engine.run_full`), as bytes or in its own type. Raises InputError where one is missing or has another size.
+def model_memory(
+    image: Image, tensors: Mapping[str, Array], posted: bytes, constants: Sequence[Region]
+) -> ModelMemory:
+    """The memory of a finished inference. `tensors` has every intermediate and output by its name in the program
+    (`Engine.run_full`), as bytes or in its own type; `posted` is the input region as the claim has it, since a prover may
+    have put anything between two inputs. Raises InputError where a tensor is missing or has another size.
     """
     program = image.program
-    regions = list(constants)
+    area = program.input_region
+    if len(posted) != area.nbytes:
+        raise InputError(f"the posted input has {len(posted)} bytes; the input region has {area.nbytes}")
+    regions = [*constants, Region(area.address, area.level, np.frombuffer(posted, np.uint8))]
     first_tiles = {node.output: node.first_tile for node in program.nodes}
     for name, tensor in program.tensors.items():
-        if tensor.kind is not Kind.CONSTANT:
+        if tensor.kind in (Kind.VALUE, Kind.OUTPUT):
             data = _checked(name, tensors, tensor.type.nbytes)
             regions.append(Region(tensor.address, tensor.level, data, first_tiles.get(name)))
     return ModelMemory(regions, _place(program.input_region), _place(program.output_region))
 
 
+def read_input(program: Program, posted: bytes) -> dict[str, Array]:
+    """The inputs by name from the input region's bytes; views, not copies. InputError where there are too many or few."""
+    area = program.input_region
+    if len(posted) != area.nbytes:
+        raise InputError(f"the posted input has {len(posted)} bytes; the input region has {area.nbytes}")
+    values = {}
+    for port in program.inputs:
+        start = program.tensors[port.tensor].address - area.address
+        values[port.name] = np.frombuffer(posted, port.type.dtype.numpy, port.type.elements, start).reshape(port.type.shape)
+    return values
+
+
 def input_bytes(program: Program, values: Mapping[str, Array]) -> bytes:
-    """The input region's bytes as a claim posts them, from the inputs by name: zeros in between. InputError as above."""
+    """The input region's bytes as a claim posts them, from the inputs by name. InputError as above."""
     return _region_bytes(program, program.input_region, program.inputs, values).tobytes()
 
 

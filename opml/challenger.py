@@ -1,0 +1,62 @@
+"""The challenger: re-run a claim, and if it is wrong, win its bond."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from opml.chain.client import OpmlClient
+from opml.dispute.driver import POLL_SECONDS, Progress, Sleep, challenge, play, settle
+from opml.dispute.game import ClaimStatus, ClaimView, Role
+from opml.dispute.player import Player, player
+from opml.dispute.selfcheck import self_check
+from opml.model import Inference, Model
+from opml.prover import claim_of, quiet
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a claim that we looked at.
+
+    `right` says whether the claimed output is ours; `game_id` and `winner` are None where no game was played.
+    """
+
+    right: bool
+    game_id: bytes | None
+    winner: Role | None
+    status: ClaimStatus
+
+
+def examine(client: OpmlClient, claim_id: bytes, model: Model) -> tuple[ClaimView, Inference]:
+    """The claim, and the inference that it should be. Raises DisputeError where it is about another model."""
+    claim = claim_of(client, claim_id, model)
+    return claim, model.infer_posted(claim.input)
+
+
+def challenge_claim(
+    client: OpmlClient,
+    account: Any,
+    claim_id: bytes,
+    model: Model,
+    *,
+    salt: int = 0,
+    who: Player | None = None,
+    progress: Progress = quiet,
+    sleep: Sleep = time.sleep,
+    poll: float = POLL_SECONDS,
+) -> Verdict:
+    """Re-runs a claim; if it is false, checks a few tiles in the machine, bonds, plays to the verdict and withdraws.
+
+    May be stopped and called again at any time: it goes on with the game it finds. `salt` tells several games of one
+    challenger against one claim apart. `who` is the player; by default an honest one. Raises DisputeError, SelfCheckError.
+    """
+    claim, inference = examine(client, claim_id, model)
+    if claim.output_root == inference.output_root:
+        return Verdict(True, None, None, claim.status)
+    self_check(model.header, inference.memory)
+    game_id = challenge(client, account, claim_id, inference.trace, salt)
+    if game_id is None:
+        return Verdict(False, None, None, claim.status)
+    honest = who or player(inference.trace, Role.CHALLENGER)
+    winner = play(client, account, game_id, honest, progress=progress, sleep=sleep, poll=poll)
+    status = settle(client, account, claim_id, sleep=sleep, poll=poll)
+    return Verdict(False, game_id, winner, status)
