@@ -151,7 +151,7 @@ def log(x):  # type: ignore[no-untyped-def]
     return p if y >= ZERO else NAN
 
 
-T0, T1, T2, T3, T4 = map(_f, ("0x1.29a52ep-7", "-0x1.9d3adcp-6", "0x1.10f9bep-4", "-0x1.110624p-3", "0x1.5554e8p-2"))
+T0, T1, T2, T3, T4 = map(_f, ("0x1.9af078p-8", "-0x1.593268p-6", "0x1.b92746p-5", "-0x1.110d20p-3", "0x1.55554ap-2"))
 
 
 @jit
