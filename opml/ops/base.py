@@ -19,7 +19,8 @@ from vm.guest.record import PARAMS, WORD_INPUT, WORD_OUT, WORD_PARAM
 from vm.jit import make_jit
 
 _OPML = Path(__file__).parent.parent
-jit = make_jit([_OPML.parent / "vm", _OPML / "ops", _OPML / "numerics.py"])
+SOURCES: Final = (_OPML.parent / "vm", _OPML / "ops", _OPML / "numerics.py")
+jit = make_jit(SOURCES)
 
 F = TypeVar("F", bound=Callable[..., Any])
 Attrs = dict[str, Attribute]
