@@ -44,10 +44,10 @@ def plain(item: dict[str, Any], value: Any) -> Any:
 
 
 class Abi:
-    """Calls, results, errors and events of a set of artifacts, by name."""
+    """Calls, results, errors and events of a set of artifacts, by name (and number of arguments)."""
 
     def __init__(self, *entries: dict[str, Any]) -> None:
-        self.functions = {e["name"]: e for e in entries if e["type"] == "function"}
+        self.functions = {(e["name"], len(e["inputs"])): e for e in entries if e["type"] == "function"}
         self.errors = {self._hash(e)[:4]: e for e in entries if e["type"] == "error"}
         self.events = {self._hash(e): e for e in entries if e["type"] == "event"}
 
@@ -56,11 +56,11 @@ class Abi:
         return keccak256(f"{entry['name']}({','.join(map(type_of, entry['inputs']))})".encode())
 
     def encode(self, name: str, args: Sequence[Any]) -> bytes:
-        entry = self.functions[name]
+        entry = self.functions[name, len(args)]
         return self._hash(entry)[:4] + eth_abi.encode([type_of(i) for i in entry["inputs"]], args)
 
-    def decode(self, name: str, output: bytes) -> Any:
-        outputs = self.functions[name]["outputs"]
+    def decode(self, name: str, arity: int, output: bytes) -> Any:
+        outputs = self.functions[name, arity]["outputs"]
         values = eth_abi.decode([type_of(o) for o in outputs], output)
         result = tuple(plain(o, v) for o, v in zip(outputs, values, strict=True))
         return result[0] if len(result) == 1 else result
@@ -194,7 +194,7 @@ class Evm:
     def call(self, to: bytes, name: str, *args: Any) -> Any:
         """Calls a function and forgets what it changed."""
         with self.rollback():
-            return self.abi.decode(name, self.transact(bytes(20), to, self.abi.encode(name, args)).output)
+            return self.abi.decode(name, len(args), self.transact(bytes(20), to, self.abi.encode(name, args)).output)
 
 
 def address_of(name: str) -> bytes:
