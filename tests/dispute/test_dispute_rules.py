@@ -1,5 +1,7 @@
 """k-section: every boundary, every opening, and what is refused."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +32,7 @@ def states(count: int) -> list[bytes]:
 def test_parts_are_not_empty_differ_by_at_most_one_and_fill_the_range(length: int, k: int) -> None:
     p = parts(length, k)
     bounds = [boundary(length, p, i) for i in range(p + 1)]
-    sizes = [b - a for a, b in zip(bounds, bounds[1:], strict=False)]
+    sizes = [b - a for a, b in pairwise(bounds)]
     assert bounds[0] == 0
     assert bounds[-1] == length
     assert min(sizes) >= 1
@@ -40,12 +42,12 @@ def test_parts_are_not_empty_differ_by_at_most_one_and_fill_the_range(length: in
 
 @given(st.integers(2, 200), KS)
 def test_a_range_shrinks_to_one_step_in_as_many_rounds_as_it_has_digits(length: int, k: int) -> None:
-    rounds, most = 0, 1
-    while length > 1:
-        p = parts(length, k)
-        length = max(boundary(length, p, i + 1) - boundary(length, p, i) for i in range(p))
-        rounds, most = rounds + 1, most * k
-    assert k ** (rounds - 1) < 200
+    rest, rounds = length, 0
+    while rest > 1:
+        p = parts(rest, k)
+        rest = max(boundary(rest, p, i + 1) - boundary(rest, p, i) for i in range(p))
+        rounds += 1
+    assert k ** (rounds - 1) < length <= k**rounds
 
 
 @pytest.mark.parametrize("k", [2, 3, 4, 5, 16, 17, 32, 64])
