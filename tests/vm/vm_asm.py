@@ -1,6 +1,6 @@
 """A two-pass assembler for test programs: tuples for instructions, strings for labels."""
 
-from vm.isa import REGISTER_NAMES, TABLE, NUMBER, B, J, LOAD, S, U, encode
+from vm.isa import LOAD, NUMBER, REGISTER_NAMES, TABLE, B, J, S, U, encode
 from vm.memory import Memory
 from vm.state import State
 
