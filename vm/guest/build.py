@@ -23,6 +23,7 @@ ENTRY: Final = "guest.main"
 
 _FMA = "softfloat.fma"
 _FMA_ANY = "softfloat.fma_any"
+_SOFTFLOAT = "_ZN2vm5guest9softfloat"  # how numba's mangling begins for that module
 _RAISED = "an exception that a kernel may raise"
 
 _WORD, _INT, _BIT, _FLOAT = (*map(ir.IntType, (64, 32, 1)), ir.FloatType())
@@ -177,6 +178,10 @@ def _emit(modules: list[str]) -> bytes:
     for value in [*whole.functions, *whole.global_variables]:
         if not value.is_declaration and value.name not in (ENTRY, *LIBRARY):
             value.linkage = "internal"
+
+        # A library function has no other use for its parts; and so nothing is returned through memory.
+        if value.is_function and _SOFTFLOAT in value.name:
+            value.add_function_attribute("alwaysinline")
 
     options = llvm.create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization = options.slp_vectorization = options.loop_interleaving = False

@@ -45,19 +45,20 @@ def pack(sign, e, s):  # type: ignore[no-untyped-def]
     if s < 0:
         s = shr(s, 1) | (s & 1)
         e += 1
-    elif s < 1 << 57:  # after a cancellation, or a small integer
-        if s < 1 << 30:
-            s <<= 32
-            e -= 32
-        if s < 1 << 46:
-            s <<= 16
-            e -= 16
-        if s < 1 << 54:
-            s <<= 8
-            e -= 8
-    while s < _BIT62:
-        s <<= 1
-        e -= 1
+    elif s < _BIT62:
+        if s < 1 << 56:  # after a cancellation, or a small integer
+            if s < 1 << 30:
+                s <<= 32
+                e -= 32
+            if s < 1 << 46:
+                s <<= 16
+                e -= 16
+            if s < 1 << 54:
+                s <<= 8
+                e -= 8
+        while s < _BIT62:
+            s <<= 1
+            e -= 1
     sign &= SIGN
     if likely(ult(e - 1, 254)):
         return sign | (((e - 1) << 23) + round_significand(s))
@@ -116,6 +117,8 @@ def fma_near(a, b, c):  # type: ignore[no-untyped-def]
                     return c + steps
             elif likely(not ult(fraction, x)):
                 return c - steps
+    elif count > 27 and ea != 255 and eb != 255 and is_normal(ec):
+        return c  # the product is zero, or less than a quarter of a unit in the last place below c
     return UNDECIDED
 
 
@@ -164,12 +167,14 @@ def fma_any(a, b, c):  # type: ignore[no-untyped-def]
     else:
         sc = shift_jam(sc, e - ec)
     if (product_sign ^ c) >= 0:
-        return pack(c, e, wrap_add(s, sc))
-    s = sc - s
-    if s == 0:
-        return 0
-    if s < 0:
-        return pack(product_sign, e, -s)
+        s = wrap_add(s, sc)
+    else:
+        s = sc - s
+        if s < 0:
+            s = -s
+            c = product_sign
+        elif s == 0:
+            return 0
     return pack(c, e, s)
 
 
