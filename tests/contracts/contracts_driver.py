@@ -4,15 +4,18 @@ The guest writes one leaf per tile from the input and the tile's number, touches
 honest computation; a `Lie` differs from it from one tile, and within that tile from one instruction on.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import pytest
 from contracts_evm import ETHER, Evm, Receipt, Reverted, address_of, artifact
 
 from opml.dispute import rules
 from opml.dispute.game import Phase, Stage
-from vm.constants import MODEL_LEVEL, SCRATCH_BASE
+from vm.constants import MODEL_LEVEL
 from vm.isa import encode
 from vm.keccak import keccak256
 from vm.memory import Memory
@@ -189,13 +192,9 @@ class World:
 
     def refuses(self, reason: str, sender: bytes, name: str, *args: Any, value: int = 0) -> None:
         """The transaction reverts, for this reason."""
-        with self.evm.rollback():
-            try:
-                self.evm.transact(sender, self.opml, self.evm.abi.encode(name, args), value)
-            except Reverted as error:
-                assert error.name == reason, f"{name}: {error.name} instead of {reason}"
-            else:
-                raise AssertionError(f"{name} was accepted; it should have been refused: {reason}")
+        with self.evm.rollback(), pytest.raises(Reverted) as error:
+            self.evm.transact(sender, self.opml, self.evm.abi.encode(name, args), value)
+        assert error.value.name == reason, f"{name}: {error.value.name} instead of {reason}"
 
     def view(self, name: str, *args: Any) -> Any:
         return self.evm.call(self.opml, name, *args)
@@ -221,6 +220,14 @@ class World:
             elif game["stage"] == Stage.CHALLENGER_WON and not c["openGames"] and not game["collected"]:
                 owed += PROVER_BOND // 2 // c["lostGames"]
         assert self.evm.balance(self.opml) == owed
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """Forgets, at its end, all that happened inside."""
+        claims, games = set(self.claims), set(self.games)
+        with self.evm.rollback():
+            yield
+        self.claims, self.games = claims, games
 
     # What players do
 
@@ -317,9 +324,3 @@ def play(
             receipt = world.send(challenger_address, name, *args)
         states = next((list(values["states"]) for event, values in receipt.events if event == "Posted"), states)
     return stage
-
-
-__all__ = [
-    "CHALLENGER_BOND", "CODE", "FIXED_STEPS", "INPUT", "INPUT_BYTES", "LOOP_STEPS", "OUTPUT", "PROVER_BOND", "SCRATCH_BASE",
-    "Lie", "Player", "Run", "World", "output_level", "play",
-]  # fmt: skip

@@ -120,6 +120,7 @@ class Evm:
         self._header = self._chain.get_block().header.copy(base_fee_per_gas=0)
         self.state: Any = self._chain.get_vm(self._header).state
         self.now = GENESIS_TIME
+        self.fund(bytes(20))  # the coinbase and who calls: an empty account would be deleted after each transaction
         self._attempts = 0
         self._entries = [e for name in ("Opml", "StepVerifier") for e in artifact(name)["abi"]]
         self.abi = Abi(*self._entries)

@@ -1,6 +1,7 @@
 """MerkleMemory.sol and KSection.sol against vm/merkle.py and opml/dispute/rules.py."""
 
 import random
+from itertools import pairwise
 
 import pytest
 from contracts_evm import Reverted
@@ -101,7 +102,7 @@ def test_boundaries(call, k):
         found = call("boundaries", length, k)
         assert list(found) == [rules.boundary(length, p, i) for i in range(p + 1)]
         assert (found[0], found[-1]) == (0, length)
-        parts = [b - a for a, b in zip(found, found[1:], strict=False)]
+        parts = [b - a for a, b in pairwise(found)]
         assert min(parts) >= 1
         assert max(parts) - min(parts) <= 1
 
