@@ -172,7 +172,7 @@ def slice_(c: Call) -> str:
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         if step == 0:
             raise UnsupportedError("a step of 0")
-        taken = range(shape[axis])[slice(*slice(start, end, step).indices(shape[axis]))]
+        taken = range(*slice(start, end, step).indices(shape[axis]))
         parts.append((axis, taken.start if taken else 0, taken.step, len(taken)))
     value = c.build.value(x)
     if value is not None:
