@@ -15,6 +15,10 @@ from vm.step import DirectAccess, step
 # The loop's counters are signed 64-bit; nobody waits for more.
 MAX_STEPS: Final = (1 << 62) - 1
 _WINDOWS_KEPT: Final = 64
+_SPARES_KEPT: Final = 4
+
+# Windows in which nothing is decoded. To get and clear new memory takes longer than a short run.
+_spare_windows: list[NDArray[np.int64]] = []
 
 
 def run(state: State, max_steps: int) -> int:
@@ -25,7 +29,10 @@ def run(state: State, max_steps: int) -> int:
     """
     if state.status != RUNNING or max_steps <= 0:
         return 0
-    return _Run(state).execute(min(max_steps, MAX_STEPS))
+    machine = _Run(state)
+    steps = machine.execute(min(max_steps, MAX_STEPS))
+    machine.release()
+    return steps
 
 
 class _Run:
@@ -66,6 +73,15 @@ class _Run:
         self._save_registers()
         return steps - int(context[fast.CTX_LEFT])
 
+    def release(self) -> None:
+        """Gives the windows back, cleared."""
+        for index in self._decoded:
+            self._forget(index)
+        spare = [window for window, _ in self._windows.values()]
+        _spare_windows.extend(spare[: max(0, _SPARES_KEPT - len(_spare_windows))])
+        self._windows.clear()
+        self._decoded.clear()
+
     def _load_registers(self) -> None:
         self._unsigned[:REGISTERS] = self._state.registers
         self._unsigned[fast.CTX_PC] = self._state.pc
@@ -90,9 +106,8 @@ class _Run:
         number, index = pc >> fast.WINDOW_LOG2, pc >> PAGE_LOG2
         if number not in self._windows:
             if len(self._windows) >= _WINDOWS_KEPT:
-                self._windows.clear()
-                self._decoded.clear()
-            window = np.zeros(fast.WINDOW_WORDS, np.int64)
+                self.release()
+            window = _spare_windows.pop() if _spare_windows else np.zeros(fast.WINDOW_WORDS, np.int64)
             self._windows[number] = window, window.ctypes.data
         if index not in self._decoded:
             # Its stores must be seen: from now on the loop may only read the page.
@@ -115,10 +130,13 @@ class _Run:
             return True
         # The store may hit the very page that the pc is in, so it is executed from the code as it was.
         self._decoded.remove(index)
+        self._forget(index)
+        return False
+
+    def _forget(self, index: int) -> None:
         number, offset = divmod(index << PAGE_LOG2, fast.WINDOW_BYTES)
         first = offset // WORD_BYTES
         self._windows[number][0][first : first + PAGE_BYTES // WORD_BYTES] = fast.UNDECODED
-        return False
 
     def _map(self, index: int, writable: bool) -> Page:
         """Gives the loop page `index`, for writing or for reading only."""

@@ -1,0 +1,262 @@
+"""The fast loop against the definition, after every instruction, on programs that do odd things."""
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from vm_asm import EXIT, assemble, program
+from vm_programs import CODE_REGISTER, random_state
+
+from vm import fast
+from vm.constants import HALTED, MEMORY_BYTES, PAGE_BYTES, RUNNING, SCRATCH_BASE, TRAPPED
+from vm.isa import encode
+from vm.memory import Memory
+from vm.run import MAX_STEPS, run
+from vm.state import State
+from vm.step import DirectAccess, step
+
+
+def same(a: State, b: State) -> bool:
+    return (a.pc, a.status, a.registers) == (b.pc, b.status, b.registers)
+
+
+def lockstep(state: State, limit: int) -> State:
+    """Both engines, compared after every instruction; at the end whole memories, and one run without a stop."""
+    single, whole = state.fork(), state.fork()
+    taken = 0
+    while state.status == RUNNING and taken < limit:
+        step(DirectAccess(state))
+        assert run(single, 1) == 1
+        assert same(single, state), f"after {taken + 1} steps"
+        taken += 1
+    assert run(whole, limit) == taken
+    assert same(whole, state)
+    assert single.hash() == state.hash() == whole.hash()
+    return state
+
+
+bases = st.sampled_from(
+    [
+        *(0, 0x1000, PAGE_BYTES - 64, 0x3000 - 4, fast.WINDOW_BYTES - 64, SCRATCH_BASE - 128),
+        *(MEMORY_BYTES - 256, 7 * fast.WINDOW_BYTES + PAGE_BYTES - 4),
+    ]
+)
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 1 << 32), bases)
+def test_pitfall_21_random_programs_after_every_instruction(seed, base):
+    lockstep(random_state(random.Random(seed), base=base), 120)
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 1 << 32), bases, st.lists(st.integers(1, 50), min_size=1, max_size=12))
+def test_any_division_of_a_run_gives_the_same_states(seed, base, parts):
+    state = random_state(random.Random(seed), base=base)
+    whole, taken = state.fork(), 0
+    for part in parts:
+        done = run(state, part)
+        assert done == part or state.status != RUNNING
+        taken += done
+    assert run(whole, sum(parts)) == taken
+    assert whole.hash() == state.hash()
+
+
+@settings(max_examples=40)
+@given(st.lists(st.integers(0, (1 << 32) - 1), min_size=1, max_size=40), st.integers(0, 1 << 32))
+def test_pitfall_1_random_words(words, seed):
+    state = random_state(random.Random(seed), length=1)
+    state.memory.write(0x1000, b"".join(word.to_bytes(4, "little") for word in words))
+    lockstep(state, 60)
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 1 << 32))
+def test_pitfall_9_programs_that_rewrite_themselves(seed):
+    rng = random.Random(seed)
+    state = random_state(rng, length=24)
+    for position in range(0, 24, 3):  # many stores into the program, of words that are instructions
+        offset = 4 * rng.randrange(24)
+        state.memory.store(
+            0x1000 + 4 * position, 4, encode("sw", rs1=CODE_REGISTER, rs2=rng.randrange(1, 30), imm=offset)
+        )
+    for register in range(1, 30):
+        word = encode(
+            rng.choice(["addi", "xori", "andi"]), rng.randrange(30), rng.randrange(30), imm=rng.randrange(2048)
+        )
+        state.registers[register] = word
+    lockstep(state, 150)
+
+
+def test_stepping_over_a_store_into_the_next_page_of_code():
+    lines = [("sw", "a1", 0, "a2"), *[("addi", "a0", "a0", 1)] * 8]
+    state = program(*lines, base=PAGE_BYTES - 4)
+    state.registers[11:13] = [encode("addi", 10, 10, imm=50), PAGE_BYTES + 8]
+    assert lockstep(state, 9).registers[10] == 7 + 50
+
+
+def test_code_that_was_decoded_is_seen_by_later_stores_and_loads():
+    """A function whose caller raises the immediate that it adds, call after call."""
+    function = 512
+    state = program(
+        ("addi", "s0", "zero", 5),
+        ("lui", "a2", 1 << 20),
+        "again",
+        ("jal", "ra", function - 8),
+        ("lw", "a1", function, "zero"),
+        ("addw", "a1", "a1", "a2"),
+        ("sw", "a1", function, "zero"),
+        ("addi", "s0", "s0", -1),
+        ("bne", "s0", "zero", "again"),
+        *EXIT,
+    )
+    state.memory.write(function, assemble(("addi", "a0", "a0", 1), ("jalr", "zero", 0, "ra")))
+    assert lockstep(state, 200).registers[10] == 1 + 2 + 3 + 4 + 5
+    assert state.status == HALTED
+
+
+def test_a_store_into_code_of_another_window():
+    other = 3 * fast.WINDOW_BYTES
+    state = program(
+        ("jalr", "ra", 0, "a2"),
+        ("sw", "a1", 0, "a2"),
+        ("jalr", "ra", 0, "a2"),
+        *EXIT,
+    )
+    state.memory.write(other, assemble(("addi", "a0", "a0", 1), ("jalr", "zero", 0, "ra")))
+    state.registers[11:13] = [encode("addi", 10, 10, imm=40), other]
+    assert lockstep(state, 100).registers[10] == 41
+
+
+def test_running_from_the_end_of_one_window_into_the_next():
+    state = program(*[("addi", "a0", "a0", 1)] * 8, *EXIT, base=5 * fast.WINDOW_BYTES - 16)
+    assert lockstep(state, 100).registers[10] == 8
+    state = program("a", ("bne", "a0", "a1", 8), 0, ("jal", "zero", -8), base=fast.WINDOW_BYTES - 4)
+    state.registers[10] = 1
+    lockstep(state, 50)
+
+
+def test_more_windows_than_are_kept(monkeypatch):
+    monkeypatch.setattr("vm.run._WINDOWS_KEPT", 2)
+    memory = Memory()
+    for i in range(5):
+        # Each window adds one and jumps to the next; the last goes back to the first.
+        target = (i + 1) % 5 * fast.WINDOW_BYTES
+        memory.write(i * fast.WINDOW_BYTES, assemble(("addi", 10, 10, 1), ("lui", 5, target), ("jalr", 0, 0, 5)))
+    assert lockstep(State(memory), 60).registers[10] == 20
+
+
+def test_many_pages_and_colliding_tlb_entries():
+    """Strides of high powers of two, as aligned tensors have them, over more pages than the tables start with."""
+    for stride, count in ((12, 700), (21, 40), (30, 60), (33, 60)):
+        state = program(
+            "loop",
+            ("sd", "s0", 8, "s1"),
+            ("ld", "a1", 8, "s1"),
+            ("add", "a0", "a0", "a1"),
+            ("lb", "a2", 0, "s1"),
+            ("add", "s1", "s1", "s2"),
+            ("addi", "s0", "s0", -1),
+            ("bne", "s0", "zero", "loop"),
+            *EXIT,
+        )
+        state.registers[8], state.registers[9], state.registers[18] = count, 1 << 20, 1 << stride
+        reference = state.fork()
+        assert run(state, 10**6) == 7 * count + 2
+        while reference.status == RUNNING:
+            step(DirectAccess(reference))
+        assert same(reference, state)
+        assert reference.hash() == state.hash()
+        assert state.registers[10] == count * (count + 1) // 2
+
+
+def test_pitfall_14_reading_makes_no_pages():
+    state = program(("ld", "a0", 0, "a1"), *EXIT)
+    state.registers[11] = 1 << 35
+    root = state.memory.root()
+    run(state, 10)
+    assert state.memory.page((1 << 35) // PAGE_BYTES) is None
+    assert state.memory.root() == root
+
+
+def test_a_read_page_that_is_written_later():
+    state = program(("ld", "a0", 0, "a1"), ("sd", "a2", 0, "a1"), ("ld", "a3", 0, "a1"), *EXIT)
+    state.registers[11:13] = [0x8000, 77]
+    assert lockstep(state, 10).registers[13] == 77
+
+
+def test_source_pages_are_read_in_place_and_never_written():
+    source = Memory()
+    source.write(0, assemble(("ld", "a0", 0, "a1"), ("sd", "a2", 8, "a1"), ("ld", "a3", 8, "a1"), *EXIT))
+    source.write(0x8000, (5).to_bytes(8, "little"))
+    root = source.root()
+    state = State(Memory(source))
+    state.registers[11:13] = [0x8000, 77]
+    assert run(state, 100) == 5
+    assert (state.registers[10], state.registers[13]) == (5, 77)
+    assert source.root() == root
+    assert state.memory.root() != root
+
+
+def test_forks_taken_between_runs_are_not_written():
+    state = program("loop", ("sd", "a0", 512, "zero"), ("addi", "a0", "a0", 1), ("jal", "zero", "loop"))
+    run(state, 10)
+    fork, before = state.fork(), state.hash()
+    run(state, 1000)
+    assert fork.hash() == before != state.hash()
+    run(fork, 1000)
+    assert fork.hash() == state.hash()
+
+
+def test_hashes_taken_between_runs_do_not_go_stale():
+    state = program("loop", ("sd", "a0", 512, "zero"), ("addi", "a0", "a0", 1), ("jal", "zero", "loop"))
+    seen = set()
+    for _ in range(20):
+        run(state, 3)
+        seen.add(state.memory.root())
+    assert len(seen) == 20
+
+
+@pytest.mark.parametrize("steps", [0, -1])
+def test_no_steps(steps):
+    state = program(("addi", "a0", "a0", 1))
+    assert run(state, steps) == 0
+    assert state.pc == 0
+
+
+def test_the_step_that_stops_counts_and_is_the_last():
+    state = program(*EXIT)
+    assert run(state.fork(), 1) == 1
+    assert run(state.fork(), 2) == 2
+    assert run(state, MAX_STEPS * 4) == 2
+    assert state.status == HALTED
+    assert run(state, 5) == 0
+    state = program(("addi", "a0", "a0", 1), 0)
+    assert run(state, 100) == 2
+    assert (state.status, state.pc) == (TRAPPED, 4)
+
+
+def test_pitfall_17_a_loop_stops_at_the_limit_exactly():
+    for steps in (1, 2, 3, 1000, 1 << 20, (1 << 20) + 1):
+        state = program("loop", ("addi", "a0", "a0", 1), ("jal", "zero", "loop"))
+        assert run(state, steps) == steps
+        assert (state.registers[10], state.pc) == ((steps + 1) // 2, 4 * (steps % 2))
+
+
+def test_pitfall_22_registers_are_full_64_bit_numbers():
+    values = [0, *((1 << 64) - 1 - i for i in range(31))]
+    state = State(program(("addi", "zero", "zero", 0)).memory, 0, list(values))
+    run(state, 1)
+    assert state.registers == values
+    assert all(type(x) is int for x in state.registers)
+    assert type(state.pc) is int
+
+
+def test_the_tlb_index_stays_in_the_tlb():
+    rng = np.random.default_rng(3)
+    for address in [0, -1, 1 << 39, MEMORY_BYTES - 1, *rng.integers(-(1 << 63), 1 << 63, 500).tolist()]:
+        slot = fast._slot(address)
+        assert slot % fast.ENTRY_BYTES == 0
+        assert 0 <= slot < fast.ENTRY_BYTES << fast.TLB_LOG2
