@@ -159,6 +159,11 @@ class ModelMemory:
                 raise ImageError(f"the region at {region.address:#x} starts at tile {region.first_tile}, not {start}")
 
     @property
+    def regions(self) -> Sequence[Region]:
+        """All regions in order of their addresses."""
+        return self._regions
+
+    @property
     def tiles(self) -> int:
         """M, the number of tiles."""
         return self._ends[-1] if self._ends else 0

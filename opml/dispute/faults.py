@@ -1,0 +1,50 @@
+"""What a faulty computer believes: one bit flipped in memory, and everything that was computed after it follows.
+
+For tests and demonstrations: the trace of somebody who is honest, and wrong.
+"""
+
+import numpy as np
+
+from opml.commitment import ModelMemory, Region
+from opml.dispute.trace import ModelTrace
+from opml.errors import DisputeError
+from vm.constants import HALTED, LEAF_BYTES, REG_A0
+from vm.memory import Memory
+from vm.run import run
+from vm.state import entry_state
+
+
+def with_fault(trace: ModelTrace, address: int, bit: int = 0, hidden: bool = False) -> ModelTrace:
+    """The trace with bit `bit` of the byte at `address` flipped; all later tiles are computed again, in the machine.
+
+    A weight or an input is flipped before the first tile, any other byte right after its own tile. With `hidden` the
+    bit is back in its place at the end: the party computed with another weight than the one it commits to.
+
+    Raises DisputeError if the address is in no tensor, or the guest does not end well on the flipped bit.
+    """
+    header, memory = trace.header, trace.memory
+    where = next((r for r in memory.regions if r.address <= address < r.address + r.data.size), None)
+    if where is None:
+        raise DisputeError(f"there is no tensor at {address:#x}")
+    first = 0 if where.first_tile is None else where.first_tile + (address - where.address) // LEAF_BYTES + 1
+    count = memory.tiles - first
+    state = entry_state(Memory(memory.cut(first)), header.entry, first, count)
+    state.memory.write(address, _flipped(state.memory.read(address, 1), bit))
+    if count:
+        run(state, header.max_steps * count)
+        if state.status != HALTED or state.registers[REG_A0]:
+            raise DisputeError(f"the guest does not end well with bit {bit} of the byte at {address:#x} flipped")
+
+    def final(region: Region) -> Region:
+        if region is not where and region.first_tile is None:
+            return region
+        data = np.frombuffer(state.memory.read(region.address, region.data.size), np.uint8).copy()
+        if region is where and hidden:
+            data[address - region.address] ^= 1 << bit
+        return Region(region.address, region.level, data, region.first_tile)
+
+    return ModelTrace(header, ModelMemory(map(final, memory.regions), memory.input, memory.output))
+
+
+def _flipped(byte: bytes, bit: int) -> bytes:
+    return bytes([byte[0] ^ 1 << bit])

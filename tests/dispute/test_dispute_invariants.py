@@ -1,0 +1,191 @@
+"""Random play by everybody at once: whatever happens, the contract can pay what it owes, and honest players win."""
+
+from collections.abc import Callable
+
+import pytest
+from dispute_referee import Account, Referee
+from dispute_toy import WINDOW, ToyTrace
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+
+from opml.dispute.game import PLAYING, ClaimStatus, Role, Stage
+from opml.dispute.liars import LIARS, Spot
+from opml.dispute.player import Player, player
+from opml.errors import RevertError
+
+PEOPLE = [Account(name) for name in ("ann", "bob", "cat", "dan")]
+WEALTH = 10**6
+ANYBODY = st.sampled_from(PEOPLE)
+REFUSALS = {"NotCollectable", "WrongStage", "UnknownGame"}
+
+
+def refusal(call: Callable[[], object]) -> str:
+    """The reason for which the court refuses; "" if it does not."""
+    try:
+        call()
+    except RevertError as error:
+        return error.reason
+    return ""
+
+
+class Courts(RuleBasedStateMachine):
+    """Claims true and false, games of honest players and liars, moves in any order, time that passes, withdrawals."""
+
+    claims = Bundle("claims")
+    games = Bundle("games")
+
+    @initialize(
+        k=st.integers(2, 6),
+        tiles=st.integers(1, 6),
+        steps=st.integers(1, 6),
+        bonds=st.tuples(st.integers(1, 999), st.integers(1, 999)),
+    )
+    def begin(self, k: int, tiles: int, steps: int, bonds: tuple[int, int]) -> None:
+        self.truth = ToyTrace(tiles, steps, vary=2)
+        self.court = Referee(k, *bonds, step=self.truth.verify)
+        self.court.register_model(self.truth.header, "", PEOPLE[0])
+        for person in PEOPLE:
+            self.court.ledger.balances[person.address] = WEALTH
+        self.provers: dict[bytes, Player] = {}
+        self.players: dict[bytes, dict[Role, Player]] = {}
+        self.honest: dict[bytes, set[Role]] = {}
+        self.true_claims: set[bytes] = set()
+        self.nonce = 0
+
+    def spot(self, at: int) -> Spot:
+        return Spot(at % self.truth.tiles, at % self.truth.steps)
+
+    @rule(target=claims, who=ANYBODY, lie=st.sampled_from(["", *LIARS]), at=st.integers(0, 30))
+    def claim(self, who: Account, lie: str, at: int) -> bytes:
+        self.nonce += 1
+        trace = LIARS[lie].trace(self.truth, self.spot(at)) if lie else self.truth
+        args = (self.truth.header.model_id, b"the input of a toy model".ljust(32), trace.output_root, self.nonce)
+        claim_id, _ = self.court.claim(*args, self.truth.input_path, who)
+        liar = LIARS[lie].player(self.truth, Role.PROVER, self.spot(at)) if lie else None
+        self.provers[claim_id] = liar or player(self.truth, Role.PROVER)
+        if not lie:
+            self.true_claims.add(claim_id)
+        return claim_id
+
+    @rule(target=games, claim=claims, who=ANYBODY, lie=st.sampled_from(["", "", *LIARS]), at=st.integers(0, 30))
+    def challenge(self, claim: bytes, who: Account, lie: str, at: int) -> bytes:
+        self.nonce += 1
+        view = self.court.claim_view(claim)
+        before = set(self.court.claim_games(claim))
+        reason = refusal(lambda: self.court.challenge(claim, self.nonce, who))
+        if reason:
+            assert reason == ("WindowClosed" if view.status is ClaimStatus.PENDING else "WrongStage")
+            return b""
+        (game_id,) = set(self.court.claim_games(claim)) - before
+        true = claim in self.true_claims
+        liar = LIARS[lie or "wrong-from"].player(self.truth, Role.CHALLENGER, self.spot(at))
+        self.players[game_id] = {
+            Role.PROVER: self.provers[claim],
+            Role.CHALLENGER: liar if lie or true else player(self.truth, Role.CHALLENGER),
+        }
+        self.honest[game_id] = ({Role.PROVER} if true else set()) | (set() if lie or true else {Role.CHALLENGER})
+        return game_id
+
+    @rule(game=games, rounds=st.integers(1, 5))
+    def move(self, game: bytes, rounds: int) -> None:
+        for _ in range(rounds if game else 0):
+            view = self.court.game_view(game)
+            accounts = self.accounts(game)
+            for role, side in self.players[game].items():
+                move = side(view, self.court.now())
+                if move is not None:
+                    reason = refusal(lambda: self.court.move(game, move, accounts[role]))  # noqa: B023
+                    assert not reason or role not in self.honest[game]
+                    break
+
+    @rule(game=games, kind=st.sampled_from(["open", "post", "choose", "enter", "step"]), who=ANYBODY)
+    def disturb(self, game: bytes, kind: str, who: Account) -> None:
+        """Nonsense from anybody changes nothing."""
+        args = {
+            "open": (bytes(32), bytes(5), ()),
+            "post": (0, 1, ()),
+            "choose": (0, 1, 0, ()),
+            "enter": (0, 1, bytes(289), bytes(32), ()),
+            "step": (bytes(289),),
+        }[kind]
+        before = self.court.game_view(game)
+        with pytest.raises(RevertError):
+            getattr(self.court, kind)(game, *args, who)
+        assert self.court.game_view(game) == before
+
+    @rule(seconds=st.sampled_from([1, 10, 40, 60]))
+    def wait(self, seconds: int) -> None:
+        """Honest players are never late."""
+        for game, sides in self.players.items():
+            for role in self.honest[game]:
+                view = self.court.game_view(game)
+                move = sides[role](view, self.court.now())
+                if move is not None:
+                    self.court.move(game, move, self.accounts(game)[role])
+        self.court.advance(seconds)
+
+    @rule(claim=claims)
+    def pass_the_window(self, claim: bytes) -> None:
+        self.wait(1)
+        if not any(view.stage in PLAYING for view in map(self.court.game_view, self.players)):
+            self.court.advance(WINDOW)
+        view = self.court.claim_view(claim)
+        ready = view.status is ClaimStatus.PENDING and self.court.now() > view.deadline and not view.open_games
+        reason = refusal(lambda: self.court.finalise(claim, PEOPLE[0]))
+        assert reason in ({""} if ready else {"WrongStage", "WindowOpen", "GamesOpen"})
+
+    @rule(game=games, who=ANYBODY)
+    def time_out(self, game: bytes, who: Account) -> None:
+        view = self.court.game_view(game)
+        late = view.stage in PLAYING and view.time_left(self.court.now()) < 0
+        assert late is not bool(refusal(lambda: self.court.timeout(game, who)))
+
+    @rule(game=games, who=ANYBODY)
+    def withdraw(self, game: bytes, who: Account) -> None:
+        view = self.court.game_view(game)
+        due = view.stage is Stage.CHALLENGER_WON and view.challenger == who.address and not view.collected
+        claim = self.court.claim_view(view.claim_id)
+        due = due and not claim.open_games
+        share = self.court.shares(claim.lost_games)[0] if due else 0
+        reason = refusal(lambda: self.court.withdraw([game], who))
+        # A share may be nothing, if the bond is a few wei.
+        assert reason in ({"", "NothingToWithdraw"} if due and not share else {""} if due else REFUSALS)
+        if self.court.credit(who.address):
+            self.court.withdraw([], who)
+        with pytest.raises(RevertError, match="NothingToWithdraw"):
+            self.court.withdraw([], who)
+
+    def accounts(self, game: bytes) -> dict[Role, Account]:
+        view = self.court.game_view(game)
+        prover = self.court.claim_view(view.claim_id).prover
+        return {Role.PROVER: Account(prover), Role.CHALLENGER: Account(view.challenger)}
+
+    @invariant()
+    def the_contract_holds_what_it_owes(self) -> None:
+        if not hasattr(self, "court"):
+            return
+        ledger = self.court.ledger
+        assert ledger.balance == self.court.liabilities()
+        assert ledger.balance + sum(ledger.balances.values()) == WEALTH * len(PEOPLE)
+        assert min(ledger.credit.values(), default=0) >= 0
+
+    @invariant()
+    def honest_players_have_not_lost(self) -> None:
+        for game, roles in getattr(self, "honest", {}).items():
+            winner = self.court.game_view(game).winner
+            assert winner is None or not roles or winner in roles
+
+    @invariant()
+    def a_rejected_claim_has_lost_a_game_and_a_final_one_none(self) -> None:
+        for claim_id in getattr(self, "provers", {}):
+            claim = self.court.claim_view(claim_id)
+            games = [self.court.game_view(game) for game in self.court.claim_games(claim_id)]
+            lost = sum(game.stage is Stage.CHALLENGER_WON for game in games)
+            assert (claim.lost_games, claim.open_games) == (lost, sum(game.stage in PLAYING for game in games))
+            assert (claim.status is ClaimStatus.REJECTED) is (lost > 0)
+            assert not (claim_id in self.true_claims and lost)
+
+
+Courts.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+TestCourts = Courts.TestCase
