@@ -75,9 +75,9 @@ def check(graph: Graph) -> None:
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             # Shape rules may assume well-formed attributes; graphs that come from a file need not have them.
             raise ModelError(f"{label}: {error}") from error
+        define(node.outputs[0])
         if graph.types.get(node.outputs[0]) != inferred:
             raise ModelError(f"{label}: {node.outputs[0]!r} is not of the type {inferred}")
-        define(node.outputs[0])
     _check_outputs(graph, known)
 
 
