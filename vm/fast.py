@@ -1,9 +1,8 @@
 """The fast loop: pre-decoded instructions over host memory. It does what is common and leaves the rest to `vm.step`.
 
-Code is decoded a page at a time into a window, one int64 per instruction word: operation, the register numbers and
-the immediate (32 bits, signed). Loads and stores find the host address of a guest page in a small direct-mapped
-buffer (TLB), refilled from a hash table that holds every page the run has touched. Whatever is not a plain
-instruction on known pages (faults, traps, halting) leaves the loop before it has had any effect.
+Loads and stores find the host address of a guest page in a small direct-mapped buffer (TLB), refilled from a hash
+table that holds every page the run has touched. Whatever is not a plain instruction on known pages (faults, traps,
+halting) leaves the loop before it has had any effect.
 """
 
 from collections.abc import Callable
@@ -13,8 +12,8 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
+from vm import predecode as p
 from vm.constants import PAGE_BYTES, PAGE_LOG2
 from vm.guest.intrinsics import (
     load_i8,
@@ -31,26 +30,8 @@ from vm.guest.intrinsics import (
     udiv,
     urem,
 )
-from vm.isa import ACCESS_BYTES, FORMATS, LOAD, SHIFT32, SHIFT64, TABLE, B, I, J, S, U
+from vm.isa import ACCESS_BYTES, TABLE
 from vm.jit import jit
-
-# Operation numbers: 0 is a word that has not been decoded, then the table's instructions, then "see vm.step".
-UNDECODED: Final = 0
-# fmt: off
-(
-    LUI, AUIPC, JAL, JALR, BEQ, BNE, BLT, BGE, BLTU, BGEU,
-    LB, LH, LW, LD, LBU, LHU, LWU, SB, SH, SW, SD,
-    ADDI, SLTI, SLTIU, XORI, ORI, ANDI, SLLI, SRLI, SRAI, ADDIW, SLLIW, SRLIW, SRAIW,
-    ADD, SUB, SLL, SLT, SLTU, XOR, SRL, SRA, OR, AND, ADDW, SUBW, SLLW, SRLW, SRAW,
-    MUL, MULH, MULHSU, MULHU, DIV, DIVU, REM, REMU, MULW, DIVW, DIVUW, REMW, REMUW, FENCE, ECALL,
-) = range(1, len(TABLE) + 1)
-# fmt: on
-DEFINITION: Final = len(TABLE) + 1
-
-# A window of decoded code: this much guest memory, and one more word, never decoded, where it ends.
-WINDOW_LOG2: Final = 20
-WINDOW_BYTES: Final = 1 << WINDOW_LOG2
-WINDOW_WORDS: Final = WINDOW_BYTES // 4 + 1
 
 # TLB entry: page address for reads, page address for writes (or NO_PAGE), host minus guest address.
 TLB_LOG2: Final = 9
@@ -61,14 +42,14 @@ NO_PAGE: Final = -1
 ENTRY_WORDS: Final = ENTRY_BYTES // 8
 
 # The context that the loop and its driver share, in int64 words: x0..x31, where writes to x0 go, then these.
-DISCARD: Final = 32
-(CTX_PC, CTX_LEFT, CTX_ADDRESS, CTX_SIZE, CTX_WRITE) = range(DISCARD + 1, DISCARD + 6)
-CTX_WORDS: Final = DISCARD + 6
+(CTX_PC, CTX_LEFT, CTX_ADDRESS, CTX_SIZE, CTX_WRITE) = range(p.DISCARD + 1, p.DISCARD + 6)
+CTX_WORDS: Final = p.DISCARD + 6
 
 # Why the loop was left.
 (EXIT_BUDGET, EXIT_FETCH, EXIT_PAGE, EXIT_DEFINITION) = range(4)
 
 _SIGN: Final = -(1 << 63)
+_SIZES: Final = np.array([0, *(ACCESS_BYTES.get(line.name, 0) for line in TABLE)], np.int64)
 _HASH_FACTOR: Final = -7046029254386353131  # 2**64 / golden ratio, as int64
 
 
@@ -97,80 +78,6 @@ _lshr = _binary(lambda builder, a, b: builder.lshr(a, b))
 _sdiv = _binary(lambda builder, a, b: builder.sdiv(a, b))
 _srem = _binary(lambda builder, a, b: builder.srem(a, b))
 _mulh, _mulhsu, _mulhu = _binary(_high("sext", "sext")), _binary(_high("sext", "zext")), _binary(_high("zext", "zext"))
-
-
-# Decoding.
-
-
-def _by_opcode() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The table as rows (mask, match, format, operation) sorted by opcode, and where each opcode's rows start."""
-    numbers = sorted(range(len(TABLE)), key=lambda number: TABLE[number].match & 0x7F)
-    rows = [
-        (TABLE[n].mask, TABLE[n].match, FORMATS.index(TABLE[n].format), n + 1 if n + 1 != ECALL else DEFINITION)
-        for n in numbers
-    ]
-    starts = [sum(row[1] & 0x7F < opcode for row in rows) for opcode in range(129)]
-    return np.array(rows, np.int64), np.array(starts, np.int64)
-
-
-_ROWS, _STARTS = _by_opcode()
-_SIZES: Final = np.array([0, *(ACCESS_BYTES.get(line.name, 0) for line in TABLE)], np.int64)
-_I, _LOAD, _SHIFT64, _SHIFT32, _S, _B, _U, _J = (FORMATS.index(f) for f in (I, LOAD, SHIFT64, SHIFT32, S, B, U, J))
-
-
-@jit
-def _immediate(word: int, form: int) -> int:
-    """As `isa.immediate`."""
-    signed = word - ((word >> 31) << 32)
-    if form in (_I, _LOAD):
-        return signed >> 20
-    if form == _SHIFT64:
-        return (word >> 20) & 0x3F
-    if form == _SHIFT32:
-        return (word >> 20) & 0x1F
-    if form == _S:
-        return (signed >> 25 << 5) | ((word >> 7) & 0x1F)
-    if form == _B:
-        return (signed >> 31 << 12) | ((word >> 7 & 1) << 11) | ((word >> 25 & 0x3F) << 5) | ((word >> 8 & 0xF) << 1)
-    if form == _U:
-        return signed >> 12 << 12
-    if form == _J:
-        return (signed >> 31 << 20) | (word & 0xFF000) | ((word >> 20 & 1) << 11) | ((word >> 21 & 0x3FF) << 1)
-    return 0
-
-
-@jit
-def _decode_word(word: int, position: int) -> int:
-    """The packed form of a word at byte `position` of its window.
-
-    Operation, rd, rs1, rs2 in a byte each, from the lowest, then the imm. That of a branch or jump is what must be
-    added to `ip`, which is by then at the next word.
-    """
-    opcode = word & 0x7F
-    for row in range(_STARTS[opcode], _STARTS[opcode + 1]):
-        if word & _ROWS[row, 0] == _ROWS[row, 1]:
-            form, operation = _ROWS[row, 2], _ROWS[row, 3]
-            imm = _immediate(word, form)
-            if form in (_B, _J):
-                if imm & 3 or not 0 <= position + imm < WINDOW_BYTES:
-                    return DEFINITION
-                imm = imm * 2 - 8
-            rd = (word >> 7) & 31
-            if rd == 0:
-                rd = DISCARD
-            packed: int = operation | (rd << 8) | ((word >> 15 & 31) << 16) | ((word >> 20 & 31) << 24) | (imm << 32)
-            return packed
-    return DEFINITION
-
-
-@jit
-def decode_page(source: int, code: int, position: int) -> None:
-    """Decodes the PAGE_BYTES of code at host address `source` into the window at `code`, from byte `position` on."""
-    for at in range(position, position + PAGE_BYTES, 4):
-        store_i64(code + at * 2, _decode_word(load_u32(source + at - position), at))
-
-
-# The loop.
 
 
 @jit
@@ -279,186 +186,186 @@ def execute(ctx: int, code: int, base: int, tlb: int, table: int, entries: int) 
             w = load_i64(ip)
             ip += 8
             op = w & 255
-            if op == LUI:
+            if op == p.LUI:
                 _rd(x, w, w >> 32)
-            elif op == AUIPC:
+            elif op == p.AUIPC:
                 _rd(x, w, base + ((ip - 8 - code) >> 1) + (w >> 32))
-            elif op == JAL:
+            elif op == p.JAL:
                 _rd(x, w, base + ((ip - code) >> 1))
                 ip += w >> 32
-            elif op == JALR:
+            elif op == p.JALR:
                 target = (_rs1(x, w) + (w >> 32)) & -2
-                if (target - base) & ~(WINDOW_BYTES - 4):
+                if (target - base) & ~(p.WINDOW_BYTES - 4):
                     break
                 _rd(x, w, base + ((ip - code) >> 1))
                 ip = code + (target - base) * 2
-            elif op == BEQ:
+            elif op == p.BEQ:
                 if _rs1(x, w) == _rs2(x, w):
                     ip += w >> 32
-            elif op == BNE:
+            elif op == p.BNE:
                 if _rs1(x, w) != _rs2(x, w):
                     ip += w >> 32
-            elif op == BLT:
+            elif op == p.BLT:
                 if _rs1(x, w) < _rs2(x, w):
                     ip += w >> 32
-            elif op == BGE:
+            elif op == p.BGE:
                 if _rs1(x, w) >= _rs2(x, w):
                     ip += w >> 32
-            elif op == BLTU:
+            elif op == p.BLTU:
                 if (_rs1(x, w) ^ _SIGN) < (_rs2(x, w) ^ _SIGN):
                     ip += w >> 32
-            elif op == BGEU:
+            elif op == p.BGEU:
                 if (_rs1(x, w) ^ _SIGN) >= (_rs2(x, w) ^ _SIGN):
                     ip += w >> 32
-            elif op == LB:
+            elif op == p.LB:
                 a = _rs1(x, w) + (w >> 32)
                 e = tlb + _slot(a)
                 if load_i64(e) != a & -4096:
                     break
                 _rd(x, w, load_i8(a + load_i64(e + 16)))
-            elif op == LBU:
+            elif op == p.LBU:
                 a = _rs1(x, w) + (w >> 32)
                 e = tlb + _slot(a)
                 if load_i64(e) != a & -4096:
                     break
                 _rd(x, w, load_u8(a + load_i64(e + 16)))
-            elif op == LH:
+            elif op == p.LH:
                 a = _rs1(x, w) + (w >> 32)
                 e = tlb + _slot(a)
                 if load_i64(e) != a & -4095:
                     break
                 _rd(x, w, load_i16(a + load_i64(e + 16)))
-            elif op == LHU:
+            elif op == p.LHU:
                 a = _rs1(x, w) + (w >> 32)
                 e = tlb + _slot(a)
                 if load_i64(e) != a & -4095:
                     break
                 _rd(x, w, load_u16(a + load_i64(e + 16)))
-            elif op == LW:
+            elif op == p.LW:
                 a = _rs1(x, w) + (w >> 32)
                 e = tlb + _slot(a)
                 if load_i64(e) != a & -4093:
                     break
                 _rd(x, w, load_i32(a + load_i64(e + 16)))
-            elif op == LWU:
+            elif op == p.LWU:
                 a = _rs1(x, w) + (w >> 32)
                 e = tlb + _slot(a)
                 if load_i64(e) != a & -4093:
                     break
                 _rd(x, w, load_u32(a + load_i64(e + 16)))
-            elif op == LD:
+            elif op == p.LD:
                 a = _rs1(x, w) + (w >> 32)
                 e = tlb + _slot(a)
                 if load_i64(e) != a & -4089:
                     break
                 _rd(x, w, load_i64(a + load_i64(e + 16)))
-            elif op == SB:
+            elif op == p.SB:
                 a = _rs1(x, w) + (w >> 32)
                 e = tlb + _slot(a)
                 if load_i64(e + 8) != a & -4096:
                     break
                 store_i8(a + load_i64(e + 16), _rs2(x, w))
-            elif op == SH:
+            elif op == p.SH:
                 a = _rs1(x, w) + (w >> 32)
                 e = tlb + _slot(a)
                 if load_i64(e + 8) != a & -4095:
                     break
                 store_i16(a + load_i64(e + 16), _rs2(x, w))
-            elif op == SW:
+            elif op == p.SW:
                 a = _rs1(x, w) + (w >> 32)
                 e = tlb + _slot(a)
                 if load_i64(e + 8) != a & -4093:
                     break
                 store_i32(a + load_i64(e + 16), _rs2(x, w))
-            elif op == SD:
+            elif op == p.SD:
                 a = _rs1(x, w) + (w >> 32)
                 e = tlb + _slot(a)
                 if load_i64(e + 8) != a & -4089:
                     break
                 store_i64(a + load_i64(e + 16), _rs2(x, w))
-            elif op == ADDI:
+            elif op == p.ADDI:
                 _rd(x, w, _rs1(x, w) + (w >> 32))
-            elif op == SLTI:
+            elif op == p.SLTI:
                 _rd(x, w, 1 if _rs1(x, w) < (w >> 32) else 0)
-            elif op == SLTIU:
+            elif op == p.SLTIU:
                 _rd(x, w, 1 if (_rs1(x, w) ^ _SIGN) < ((w >> 32) ^ _SIGN) else 0)
-            elif op == XORI:
+            elif op == p.XORI:
                 _rd(x, w, _rs1(x, w) ^ (w >> 32))
-            elif op == ORI:
+            elif op == p.ORI:
                 _rd(x, w, _rs1(x, w) | (w >> 32))
-            elif op == ANDI:
+            elif op == p.ANDI:
                 _rd(x, w, _rs1(x, w) & (w >> 32))
-            elif op == SLLI:
+            elif op == p.SLLI:
                 _rd(x, w, _rs1(x, w) << ((w >> 32) & 63))
-            elif op == SRLI:
+            elif op == p.SRLI:
                 _rd(x, w, _lshr(_rs1(x, w), (w >> 32) & 63))
-            elif op == SRAI:
+            elif op == p.SRAI:
                 _rd(x, w, _rs1(x, w) >> ((w >> 32) & 63))
-            elif op == ADDIW:
+            elif op == p.ADDIW:
                 _rd(x, w, _sext32(_rs1(x, w) + (w >> 32)))
-            elif op == SLLIW:
+            elif op == p.SLLIW:
                 _rd(x, w, _sext32(_rs1(x, w) << ((w >> 32) & 31)))
-            elif op == SRLIW:
+            elif op == p.SRLIW:
                 _rd(x, w, _sext32((_rs1(x, w) & 0xFFFFFFFF) >> ((w >> 32) & 31)))
-            elif op == SRAIW:
+            elif op == p.SRAIW:
                 _rd(x, w, _sext32(_rs1(x, w)) >> ((w >> 32) & 31))
-            elif op == ADD:
+            elif op == p.ADD:
                 _rd(x, w, _rs1(x, w) + _rs2(x, w))
-            elif op == SUB:
+            elif op == p.SUB:
                 _rd(x, w, _rs1(x, w) - _rs2(x, w))
-            elif op == SLL:
+            elif op == p.SLL:
                 _rd(x, w, _rs1(x, w) << (_rs2(x, w) & 63))
-            elif op == SLT:
+            elif op == p.SLT:
                 _rd(x, w, 1 if _rs1(x, w) < _rs2(x, w) else 0)
-            elif op == SLTU:
+            elif op == p.SLTU:
                 _rd(x, w, 1 if (_rs1(x, w) ^ _SIGN) < (_rs2(x, w) ^ _SIGN) else 0)
-            elif op == XOR:
+            elif op == p.XOR:
                 _rd(x, w, _rs1(x, w) ^ _rs2(x, w))
-            elif op == SRL:
+            elif op == p.SRL:
                 _rd(x, w, _lshr(_rs1(x, w), _rs2(x, w) & 63))
-            elif op == SRA:
+            elif op == p.SRA:
                 _rd(x, w, _rs1(x, w) >> (_rs2(x, w) & 63))
-            elif op == OR:
+            elif op == p.OR:
                 _rd(x, w, _rs1(x, w) | _rs2(x, w))
-            elif op == AND:
+            elif op == p.AND:
                 _rd(x, w, _rs1(x, w) & _rs2(x, w))
-            elif op == ADDW:
+            elif op == p.ADDW:
                 _rd(x, w, _sext32(_rs1(x, w) + _rs2(x, w)))
-            elif op == SUBW:
+            elif op == p.SUBW:
                 _rd(x, w, _sext32(_rs1(x, w) - _rs2(x, w)))
-            elif op == SLLW:
+            elif op == p.SLLW:
                 _rd(x, w, _sext32(_rs1(x, w) << (_rs2(x, w) & 31)))
-            elif op == SRLW:
+            elif op == p.SRLW:
                 _rd(x, w, _sext32((_rs1(x, w) & 0xFFFFFFFF) >> (_rs2(x, w) & 31)))
-            elif op == SRAW:
+            elif op == p.SRAW:
                 _rd(x, w, _sext32(_rs1(x, w)) >> (_rs2(x, w) & 31))
-            elif op == MUL:
+            elif op == p.MUL:
                 _rd(x, w, _rs1(x, w) * _rs2(x, w))
-            elif op == MULH:
+            elif op == p.MULH:
                 _rd(x, w, _mulh(_rs1(x, w), _rs2(x, w)))
-            elif op == MULHSU:
+            elif op == p.MULHSU:
                 _rd(x, w, _mulhsu(_rs1(x, w), _rs2(x, w)))
-            elif op == MULHU:
+            elif op == p.MULHU:
                 _rd(x, w, _mulhu(_rs1(x, w), _rs2(x, w)))
-            elif op == DIV:
+            elif op == p.DIV:
                 _rd(x, w, _div(_rs1(x, w), _rs2(x, w)))
-            elif op == DIVU:
+            elif op == p.DIVU:
                 _rd(x, w, _divu(_rs1(x, w), _rs2(x, w)))
-            elif op == REM:
+            elif op == p.REM:
                 _rd(x, w, _rem(_rs1(x, w), _rs2(x, w)))
-            elif op == REMU:
+            elif op == p.REMU:
                 _rd(x, w, _remu(_rs1(x, w), _rs2(x, w)))
-            elif op == MULW:
+            elif op == p.MULW:
                 _rd(x, w, _sext32(_rs1(x, w) * _rs2(x, w)))
-            elif op == DIVW:
+            elif op == p.DIVW:
                 _rd(x, w, _sext32(_div(_sext32(_rs1(x, w)), _sext32(_rs2(x, w)))))
-            elif op == DIVUW:
+            elif op == p.DIVUW:
                 _rd(x, w, _sext32(_divu(_rs1(x, w) & 0xFFFFFFFF, _rs2(x, w) & 0xFFFFFFFF)))
-            elif op == REMW:
+            elif op == p.REMW:
                 _rd(x, w, _sext32(_rem(_sext32(_rs1(x, w)), _sext32(_rs2(x, w)))))
-            elif op == REMUW:
+            elif op == p.REMUW:
                 _rd(x, w, _sext32(_remu(_rs1(x, w) & 0xFFFFFFFF, _rs2(x, w) & 0xFFFFFFFF)))
-            elif op != FENCE:
+            elif op != p.FENCE:
                 break
         if left < 0:
             reason = EXIT_BUDGET
@@ -468,10 +375,10 @@ def execute(ctx: int, code: int, base: int, tlb: int, table: int, entries: int) 
             ip -= 8
             left += 1
             op = w & 255
-            if op == UNDECODED:
+            if op == p.UNDECODED:
                 reason = EXIT_FETCH
-            elif LB <= op <= SD:
-                address, size, write = _rs1(x, w) + (w >> 32), _SIZES[op], 1 if op >= SB else 0
+            elif p.LB <= op <= p.SD:
+                address, size, write = _rs1(x, w) + (w >> 32), _SIZES[op], 1 if op >= p.SB else 0
                 if _refill(tlb, table, entries, address, size, write):
                     continue
                 reason = EXIT_PAGE

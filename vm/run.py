@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vm import fast
+from vm import fast, predecode
 from vm.constants import MEMORY_BYTES, PAGE_BYTES, PAGE_LOG2, REGISTERS, RUNNING
 from vm.isa import WORD_BYTES
 from vm.memory import ZERO_PAGE, Page
@@ -91,28 +91,31 @@ class _Run:
         self._state.pc = int(self._unsigned[fast.CTX_PC])
 
     def _loop(self) -> int:
-        number = int(self._unsigned[fast.CTX_PC]) >> fast.WINDOW_LOG2
+        number = int(self._unsigned[fast.CTX_PC]) >> predecode.WINDOW_LOG2
         if number not in self._windows:
             return fast.EXIT_FETCH
         context, tlb = self._addresses
-        base, code = number << fast.WINDOW_LOG2, self._windows[number][1]
-        return fast.execute(context, code, base, tlb, self._table_address, self._entries)
+        base, code = number << predecode.WINDOW_LOG2, self._windows[number][1]
+        reason: int = fast.execute(context, code, base, tlb, self._table_address, self._entries)
+        return reason
 
     def _fetch(self) -> bool:
         """Decodes the page of the pc. False if there is nothing to fetch: the definition will trap."""
         pc = int(self._unsigned[fast.CTX_PC])
         if pc % WORD_BYTES or pc > MEMORY_BYTES - WORD_BYTES:
             return False
-        number, index = pc >> fast.WINDOW_LOG2, pc >> PAGE_LOG2
+        number, index = pc >> predecode.WINDOW_LOG2, pc >> PAGE_LOG2
         if number not in self._windows:
             if len(self._windows) >= _WINDOWS_KEPT:
                 self.release()
-            window = _spare_windows.pop() if _spare_windows else np.zeros(fast.WINDOW_WORDS, np.int64)
+            window = _spare_windows.pop() if _spare_windows else np.zeros(predecode.WINDOW_WORDS, np.int64)
             self._windows[number] = window, window.ctypes.data
         if index not in self._decoded:
             # Its stores must be seen: from now on the loop may only read the page.
             page = self._map(index, False)
-            fast.decode_page(page.ctypes.data, self._windows[number][1], (index << PAGE_LOG2) % fast.WINDOW_BYTES)
+            predecode.decode_page(
+                page.ctypes.data, self._windows[number][1], (index << PAGE_LOG2) % predecode.WINDOW_BYTES
+            )
             self._decoded.add(index)
         return True
 
@@ -134,9 +137,9 @@ class _Run:
         return False
 
     def _forget(self, index: int) -> None:
-        number, offset = divmod(index << PAGE_LOG2, fast.WINDOW_BYTES)
+        number, offset = divmod(index << PAGE_LOG2, predecode.WINDOW_BYTES)
         first = offset // WORD_BYTES
-        self._windows[number][0][first : first + PAGE_BYTES // WORD_BYTES] = fast.UNDECODED
+        self._windows[number][0][first : first + PAGE_BYTES // WORD_BYTES] = predecode.UNDECODED
 
     def _map(self, index: int, writable: bool) -> Page:
         """Gives the loop page `index`, for writing or for reading only."""

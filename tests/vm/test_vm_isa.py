@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vm import fast, isa
+from vm import isa, predecode
 from vm.alu import BRANCHES, IMMEDIATE_OPERATIONS, OPERATIONS
 from vm.constants import RUNNING
 from vm.errors import VmError
@@ -70,9 +70,9 @@ def test_each_instruction_has_one_meaning():
 
 
 def test_the_fast_loop_numbers_instructions_as_the_table():
-    assert [getattr(fast, line.name.upper()) for line in TABLE] == list(range(1, len(TABLE) + 1))
-    assert fast.UNDECODED == 0
-    assert len(TABLE) + 1 == fast.DEFINITION
+    assert [getattr(predecode, line.name.upper()) for line in TABLE] == list(range(1, len(TABLE) + 1))
+    assert predecode.UNDECODED == 0
+    assert len(TABLE) + 1 == predecode.DEFINITION
 
 
 def test_pitfall_1_all_triples_are_legal_or_trap():
@@ -160,23 +160,23 @@ def test_encode_is_the_inverse_of_decode(word):
     assert decode(again) == decoded
 
 
-@given(words, st.integers(0, fast.WINDOW_BYTES // 4 - 1))
+@given(words, st.integers(0, predecode.WINDOW_BYTES // 4 - 1))
 def test_both_decoders_agree(word, position):
-    packed, decoded = fast._decode_word(word, 4 * position), decode(word)
+    packed, decoded = predecode._decode_word(word, 4 * position), decode(word)
     operation, rd, rs1, rs2, imm = packed & 255, packed >> 8 & 255, packed >> 16 & 255, packed >> 24 & 255, packed >> 32
     if decoded is None or decoded.line.name == "ecall":
-        assert packed == fast.DEFINITION
+        assert operation == predecode.DEFINITION
         return
     form = decoded.line.format
-    if form in (isa.B, isa.J) and operation == fast.DEFINITION:
-        assert decoded.imm % 4 or not 0 <= 4 * position + decoded.imm < fast.WINDOW_BYTES
+    if form in (isa.B, isa.J) and operation == predecode.DEFINITION:
+        assert decoded.imm % 4 or not 0 <= 4 * position + decoded.imm < predecode.WINDOW_BYTES
         return
     assert TABLE[operation - 1] == decoded.line
     if form in (isa.B, isa.J):
         imm = (imm + 8) // 2
     assert imm == decoded.imm
     if form not in (isa.S, isa.B, isa.FENCE):
-        assert rd == (decoded.rd or fast.DISCARD)
+        assert rd == (decoded.rd or predecode.DISCARD)
     if form in (isa.R, isa.S, isa.B):
         assert (rs1, rs2) == (decoded.rs1, decoded.rs2)
 

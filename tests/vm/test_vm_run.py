@@ -13,6 +13,7 @@ from vm import fast
 from vm.constants import HALTED, MEMORY_BYTES, PAGE_BYTES, RUNNING, SCRATCH_BASE, TRAPPED
 from vm.isa import encode
 from vm.memory import Memory
+from vm.predecode import WINDOW_BYTES
 from vm.run import MAX_STEPS, run
 from vm.state import State
 from vm.step import DirectAccess, step
@@ -39,8 +40,8 @@ def lockstep(state: State, limit: int) -> State:
 
 bases = st.sampled_from(
     [
-        *(0, 0x1000, PAGE_BYTES - 64, 0x3000 - 4, fast.WINDOW_BYTES - 64, SCRATCH_BASE - 128),
-        *(MEMORY_BYTES - 256, 7 * fast.WINDOW_BYTES + PAGE_BYTES - 4),
+        *(0, 0x1000, PAGE_BYTES - 64, 0x3000 - 4, WINDOW_BYTES - 64, SCRATCH_BASE - 128),
+        *(MEMORY_BYTES - 256, 7 * WINDOW_BYTES + PAGE_BYTES - 4),
     ]
 )
 
@@ -118,7 +119,7 @@ def test_code_that_was_decoded_is_seen_by_later_stores_and_loads():
 
 
 def test_a_store_into_code_of_another_window():
-    other = 3 * fast.WINDOW_BYTES
+    other = 3 * WINDOW_BYTES
     state = program(
         ("jalr", "ra", 0, "a2"),
         ("sw", "a1", 0, "a2"),
@@ -131,9 +132,9 @@ def test_a_store_into_code_of_another_window():
 
 
 def test_running_from_the_end_of_one_window_into_the_next():
-    state = program(*[("addi", "a0", "a0", 1)] * 8, *EXIT, base=5 * fast.WINDOW_BYTES - 16)
+    state = program(*[("addi", "a0", "a0", 1)] * 8, *EXIT, base=5 * WINDOW_BYTES - 16)
     assert lockstep(state, 100).registers[10] == 8
-    state = program("a", ("bne", "a0", "a1", 8), 0, ("jal", "zero", -8), base=fast.WINDOW_BYTES - 4)
+    state = program("a", ("bne", "a0", "a1", 8), 0, ("jal", "zero", -8), base=WINDOW_BYTES - 4)
     state.registers[10] = 1
     lockstep(state, 50)
 
@@ -143,8 +144,8 @@ def test_more_windows_than_are_kept(monkeypatch):
     memory = Memory()
     for i in range(5):
         # Each window adds one and jumps to the next; the last goes back to the first.
-        target = (i + 1) % 5 * fast.WINDOW_BYTES
-        memory.write(i * fast.WINDOW_BYTES, assemble(("addi", 10, 10, 1), ("lui", 5, target), ("jalr", 0, 0, 5)))
+        target = (i + 1) % 5 * WINDOW_BYTES
+        memory.write(i * WINDOW_BYTES, assemble(("addi", 10, 10, 1), ("lui", 5, target), ("jalr", 0, 0, 5)))
     assert lockstep(State(memory), 60).registers[10] == 20
 
 
