@@ -1,3 +1,6 @@
+import contextlib
+import hashlib
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -24,10 +27,17 @@ def build():
 
 
 @pytest.fixture(scope="session")
-def harness(build, tmp_path_factory):
-    """The artifacts of contracts/test, by name."""
-    folder = tmp_path_factory.mktemp("harness")
-    build("--tests", str(folder))
+def harness(build):
+    """The artifacts of contracts/test, by name; compiled again only after a source has changed."""
+    digest = hashlib.sha256()
+    for source in sorted([*CONTRACTS.glob("src/*.sol"), *CONTRACTS.glob("test/*.sol"), CONTRACTS / "build.mjs"]):
+        digest.update(source.name.encode() + source.read_bytes())
+    folder = CONTRACTS / "out" / digest.hexdigest()[:16]
+    if not folder.exists():
+        fresh = folder.with_name(f"{folder.name}.{os.getpid()}")
+        build("--tests", str(fresh))
+        with contextlib.suppress(OSError):  # another worker was first
+            fresh.rename(folder)
     return lambda name: artifact(name, folder)
 
 

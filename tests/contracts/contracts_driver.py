@@ -225,9 +225,11 @@ class World:
     def undone(self) -> Iterator[None]:
         """Forgets, at its end, all that happened inside."""
         claims, games = set(self.claims), set(self.games)
-        with self.evm.rollback():
-            yield
-        self.claims, self.games = claims, games
+        try:
+            with self.evm.rollback():
+                yield
+        finally:
+            self.claims, self.games = claims, games
 
     # What players do
 
@@ -283,6 +285,11 @@ class Player:
         assert self.machine is not None
         return "step", (self.id, prove_step(self.machine[position]))
 
+    def send_answer(self, sender: bytes) -> Receipt:
+        """Makes the prover's next move."""
+        name, args = self.answer()
+        return self.world.send(sender, name, *args)
+
     def choice(self, states: list[bytes], tile: int, segment: int | None = None) -> tuple[str, tuple[Any, ...]]:
         """The challenger's next move: the first segment with whose end it disagrees, or the one given."""
         game, run = self.world.game(self.id), self.run
@@ -315,8 +322,7 @@ def play(
         if until is not None and until(game):
             return stage
         if stage in PROVER_TURNS:
-            name, args = prover_side.answer()
-            receipt = world.send(prover_address, name, *args)
+            receipt = prover_side.send_answer(prover_address)
         else:
             p = rules.parts(game["length"], world.k)
             segment = choices.pop(0) % p if choices else (None if segments is None else p - 1)
