@@ -13,7 +13,7 @@ from opml.errors import ImageError
 from opml.graph import Attribute, DType, Graph, Node, TensorType
 from opml.header import ModelHeader
 
-MANIFEST_MAX = 1 << 26
+MANIFEST_MAX = 1 << 25
 _WORD = 1 << 64
 
 Name = Annotated[str, StringConstraints(max_length=1 << 12)]

@@ -72,6 +72,8 @@ def _read_graph(raw: RawImage) -> Graph:
         if node.outputs[0] in types:
             raise ImageError(f"{node.outputs[0]!r} is computed twice")
         types[node.outputs[0]] = out
+    if unread := set(constants) - {name for node in graph.nodes for name in node.inputs}:
+        raise ImageError(f"nobody reads the constant {min(unread)!r}")
     return graph
 
 

@@ -87,4 +87,14 @@ def numbers(*shape: int, seed: int = 0, dtype: Any = np.float32) -> Array:
     return rng.integers(0 if dtype is np.uint8 else -9, 10, shape).astype(dtype)
 
 
-__all__ = ["OPSET", "TensorProto", "helper", "make_model", "numbers", "one_node", "run_graph", "run_onnxruntime", "run_opml"]
+__all__ = [
+    "OPSET",
+    "TensorProto",
+    "helper",
+    "make_model",
+    "numbers",
+    "one_node",
+    "run_graph",
+    "run_onnxruntime",
+    "run_opml",
+]

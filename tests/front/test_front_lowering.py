@@ -211,7 +211,10 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "matmul scalar": (lambda: one_node("MatMul", {"x": numbers(3)}, {"w": np.float32(1)}), "scalar"),
     "matmul sizes": (lambda: one_node("MatMul", {"x": matrix}, {"w": numbers(4, 4)}), "fit"),
     "matmul batches": (lambda: one_node("MatMul", {"x": numbers(2, 3, 5)}, {"w": numbers(3, 5, 2)}), "fit"),
-    "conv 3-D": (lambda: one_node("Conv", {"x": numbers(1, 1, 3, 3, 3)}, {"w": numbers(1, 1, 2, 2, 2)}), "5 dimensions"),
+    "conv 3-D": (
+        lambda: one_node("Conv", {"x": numbers(1, 1, 3, 3, 3)}, {"w": numbers(1, 1, 2, 2, 2)}),
+        "5 dimensions",
+    ),
     "conv kernel": (
         lambda: one_node("Conv", {"x": image}, {"w": numbers(3, 4, 3, 3)}, kernel_shape=[2, 3]),
         "kernel_shape",

@@ -133,7 +133,10 @@ def test_computed_weights_take_a_bias_but_no_factor() -> None:
 
 
 def test_a_name_that_a_pass_would_take_is_free_for_the_model() -> None:
-    nodes = [helper.make_node("MatMul", ["w.bias", "w"], ["w.panels"]), helper.make_node("Add", ["w.panels", "b"], ["y"])]
+    nodes = [
+        helper.make_node("MatMul", ["w.bias", "w"], ["w.panels"]),
+        helper.make_node("Add", ["w.panels", "b"], ["y"]),
+    ]
     x = numbers(2, 5)
     model = make_model(nodes, {"w.bias": x}, ["y"], {"w": numbers(5, 3), "b": numbers(3)})
     graph = compile_graph(model.SerializeToString())

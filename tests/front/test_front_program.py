@@ -97,7 +97,9 @@ def check_regions(program: Program) -> None:
         assert region.address + region.nbytes == tensors[-1].address + tensors[-1].type.nbytes
         assert region.nbytes <= LEAF_BYTES << region.level
         assert [tensor.address for tensor in tensors] == sorted(tensor.address for tensor in tensors)
-        inside = [t.name for t in program.tensors.values() if 0 <= t.address - region.address < LEAF_BYTES << region.level]
+        inside = [
+            t.name for t in program.tensors.values() if 0 <= t.address - region.address < LEAF_BYTES << region.level
+        ]
         assert sorted(inside) == sorted(tensor.name for tensor in tensors)
         assert all(tensor.kind is kind for tensor in tensors)
         assert all(port.type.elements == program.tensors[port.tensor].type.elements for port in ports)
@@ -168,7 +170,9 @@ def test_the_plan_uses_memory_again() -> None:
     assert make_plan(program).size == 2 * 4032
 
 
-@pytest.mark.parametrize(("nbytes", "count", "level"), [(0, 1, 0), (1, 1, 0), (32, 1, 0), (33, 2, 1), (96, 3, 2), (97, 4, 2)])
+@pytest.mark.parametrize(
+    ("nbytes", "count", "level"), [(0, 1, 0), (1, 1, 0), (32, 1, 0), (33, 2, 1), (96, 3, 2), (97, 4, 2)]
+)
 def test_sizes(nbytes: int, count: int, level: int) -> None:
     assert (leaves(nbytes), subtree_level(nbytes)) == (count, level)
 
