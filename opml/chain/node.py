@@ -279,7 +279,10 @@ class Node:
             else {"to": b"", "data": b"", "code": call.data, "create_address": _SIMULATED}
         )
         message = Message(gas=gas - transaction.intrinsic_gas, sender=Address(call.sender), value=call.value, **place)
-        return transaction, state.get_transaction_executor().build_computation(message, transaction)
+        try:
+            return transaction, state.get_transaction_executor().build_computation(message, transaction)
+        except InsufficientFunds as error:
+            raise NodeError(f"insufficient funds for transfer: {error}") from error
 
     def size_of(self, block: Block) -> int:
         """Bytes of a block's encoding."""
@@ -297,6 +300,4 @@ def revert_of(computation: Computation) -> NodeError:
         return NodeError("execution reverted", 3, computation.output)
     if isinstance(error, OutOfGas):
         return NodeError("out of gas")
-    if isinstance(error, InsufficientFunds):
-        return NodeError(f"insufficient funds for transfer: {error}")
     return NodeError(f"invalid opcode: {type(error).__name__}: {error}")

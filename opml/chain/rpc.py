@@ -44,7 +44,10 @@ class RpcChain(Chain):
             url, request_kwargs={"timeout": timeout}, session=self._session, exception_retry_configuration=None
         )
         self._sending = threading.Lock()
-        _ = self.chain_id
+        try:
+            _ = self.chain_id
+        except ValueError as error:
+            raise self._no_node(error) from error
 
     def request(self, method: str, *params: Any) -> Any:
         import requests
@@ -65,12 +68,15 @@ class RpcChain(Chain):
                 f"nobody answers at {self.url}", "check the URL, or start a chain there with `opml devnet`"
             ) from error
         except ValueError as error:
-            raise ChainError(f"the server at {self.url} is no Ethereum node: {error}", "check the URL") from error
+            raise self._no_node(error) from error
         if not isinstance(answer, dict) or not ("result" in answer or "error" in answer):
-            raise ChainError(f"the server at {self.url} is no Ethereum node", "check the URL")
+            raise self._no_node("it answers without a result")
         if answer.get("error") is not None:
             raise node_error(answer["error"])
         return answer.get("result")
+
+    def _no_node(self, why: object) -> ChainError:
+        return ChainError(f"the server at {self.url} is no Ethereum node: {why}", "check the URL")
 
     def _post(self, method: str, params: Sequence[Any]) -> Any:
         return self._provider.make_request(method, list(params))
