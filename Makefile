@@ -22,5 +22,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+# Needs Node.js 20+ with npm. The artifacts are committed: only who changes the contracts has to run this.
+contracts: $(STAMP)
+	$(BIN)/python contracts/generate.py
+	cd contracts && npm ci --ignore-scripts --no-audit --no-fund && node build.mjs
+
 clean:
 	rm -rf $(VENV) build *.egg-info

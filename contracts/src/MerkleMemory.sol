@@ -65,23 +65,24 @@ library MerkleMemory {
         //     node = index & 1 == 0 ? hash(node, sibling) : hash(sibling, node);
         //     (empty, mask, index) = (hash(empty, empty), mask >> 1, index >> 1);
         // }
+        mask |= 1 << (top - level); // ends the loop: nothing is left above it after the last level
         assembly ("memory-safe") {
             let next := add(path.offset, MASK_BYTES)
-            for {} lt(level, top) { level := add(level, 1) } {
-                let sibling := empty
-                if and(mask, 1) {
-                    sibling := calldataload(next)
-                    next := add(next, 32)
-                }
+            for {} gt(mask, 1) { mask := shr(1, mask) } {
                 let side := shl(5, and(index, 1))
+                index := shr(1, index)
                 mstore(side, node)
-                mstore(xor(side, 0x20), sibling)
+                side := xor(side, 0x20)
+                switch and(mask, 1)
+                case 0 { mstore(side, empty) }
+                default {
+                    mstore(side, calldataload(next))
+                    next := add(next, 0x20)
+                }
                 node := keccak256(0x00, 0x40)
                 mstore(0x00, empty)
                 mstore(0x20, empty)
                 empty := keccak256(0x00, 0x40)
-                mask := shr(1, mask)
-                index := shr(1, index)
             }
         }
         return node;
