@@ -6,12 +6,11 @@ halting) leaves the loop before it has had any effect.
 """
 
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
 from vm import predecode as p
 from vm.constants import PAGE_BYTES, PAGE_LOG2
@@ -31,7 +30,7 @@ from vm.guest.intrinsics import (
     urem,
 )
 from vm.isa import ACCESS_BYTES, TABLE
-from vm.jit import jit
+from vm.jit import intrinsic, jit
 
 # TLB entry: page address for reads, page address for writes (or NO_PAGE), host minus guest address.
 TLB_LOG2: Final = 9
@@ -61,7 +60,7 @@ def _binary(emit: Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]) -> Cal
 
         return types.int64(types.int64, types.int64), codegen
 
-    return cast(Callable[[int, int], int], operation)
+    return operation
 
 
 def _high(first: str, second: str) -> Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]:

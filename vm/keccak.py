@@ -6,7 +6,7 @@ is faster in C, so `keccak256` is that of `safe-pysha3`; tests hold the two equa
 Source: Bertoni et al., "The Keccak reference" 3.0; FIPS 202 for the step mappings.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final, cast
 
 import numpy as np
@@ -14,12 +14,11 @@ import sha3
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils as untyped_cgutils
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from vm.errors import VmError
 from vm.guest.intrinsics import load_i64, store_i64
-from vm.jit import jit
+from vm.jit import intrinsic, jit
 
 cgutils = cast(Any, untyped_cgutils)
 
@@ -122,7 +121,8 @@ def _emit_transpose(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Valu
 
 
 @intrinsic
-def _intrinsic_hash_block(typingctx: Any, source: Any, target: Any) -> Any:
+def _hash_block(typingctx: Any, source: Any, target: Any) -> Any:
+    """Hashes LANES messages of 64 bytes at address `source` to LANES x 32 bytes at `target`."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         messages = builder.inttoptr(args[0], _VECTOR.as_pointer())
@@ -139,10 +139,6 @@ def _intrinsic_hash_block(typingctx: Any, source: Any, target: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), codegen
-
-
-# Hashes LANES messages of 64 bytes at an address to LANES x 32 bytes at another.
-_hash_block = cast(Callable[[int, int], None], _intrinsic_hash_block)
 
 
 @jit

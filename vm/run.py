@@ -108,7 +108,10 @@ class _Run:
         if number not in self._windows:
             if len(self._windows) >= _WINDOWS_KEPT:
                 self.release()
-            window = _spare_windows.pop() if _spare_windows else np.zeros(predecode.WINDOW_WORDS, np.int64)
+            try:
+                window = _spare_windows.pop()
+            except IndexError:
+                window = np.zeros(predecode.WINDOW_WORDS, np.int64)
             self._windows[number] = window, window.ctypes.data
         if index not in self._decoded:
             # Its stores must be seen: from now on the loop may only read the page.

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 from vm.constants import (
-    MEMORY_BYTES,
     REG_A0,
     REG_A1,
     REGISTER_BYTES,
@@ -13,7 +12,7 @@ from vm.constants import (
     STATE_BYTES,
     TRAPPED,
 )
-from vm.errors import WitnessLengthError, WitnessStatusError
+from vm.errors import VmError, WitnessLengthError, WitnessStatusError
 from vm.keccak import keccak256
 from vm.memory import Memory
 
@@ -81,8 +80,12 @@ def decode_state(data: bytes) -> StateHeader:
 
 
 def entry_state(memory: Memory, pc: int, a0: int, a1: int) -> State:
-    """The state in which a guest is entered: all registers zero but the two arguments."""
+    """The state in which a guest is entered: all registers zero but the two arguments.
+
+    Raises VmError if a number does not fit 64 bits. A pc outside memory is a state too: its first step traps.
+    """
+    if not all(0 <= number < 1 << 64 for number in (pc, a0, a1)):
+        raise VmError(f"pc {pc}, a0 {a0} and a1 {a1} must be unsigned 64-bit numbers")
     state = State(memory, pc)
-    assert 0 <= pc < MEMORY_BYTES
     state.registers[REG_A0], state.registers[REG_A1] = a0, a1
     return state

@@ -1,6 +1,7 @@
 """The fast loop against the definition, after every instruction, on programs that do odd things."""
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -50,6 +51,14 @@ bases = st.sampled_from(
 @given(st.integers(0, 1 << 32), bases)
 def test_pitfall_21_random_programs_after_every_instruction(seed, base):
     lockstep(random_state(random.Random(seed), base=base), 120)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2000))
+def test_many_random_programs(seed):
+    rng = random.Random(seed)
+    base = rng.choice((0, 0x1000, PAGE_BYTES - 64, WINDOW_BYTES - 64, MEMORY_BYTES - 256))
+    lockstep(random_state(rng, base=base, length=rng.choice((8, 64, 300))), 400)
 
 
 @settings(max_examples=60)
@@ -253,6 +262,21 @@ def test_pitfall_22_registers_are_full_64_bit_numbers():
     assert state.registers == values
     assert all(type(x) is int for x in state.registers)
     assert type(state.pc) is int
+
+
+def test_runs_in_several_threads():
+    """Machines of their own may run at the same time: the loop holds no lock and shares nothing but spare windows."""
+
+    def counted(count: int) -> bytes:
+        state = program("loop", ("addi", "a0", "a0", 1), ("sd", "a0", 512, "zero"), ("bne", "a0", "a1", "loop"), *EXIT)
+        state.registers[11] = count
+        while state.status == RUNNING:
+            run(state, 5000)
+        return state.hash()
+
+    counts = [3000 + i for i in range(24)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(counted, counts)) == [counted(count) for count in counts]
 
 
 def test_the_tlb_index_stays_in_the_tlb():

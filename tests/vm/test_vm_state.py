@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vm.constants import HALTED, RUNNING, STATE_BYTES, TRAPPED
-from vm.errors import WitnessLengthError, WitnessStatusError
+from vm.errors import VmError, WitnessLengthError, WitnessStatusError
 from vm.keccak import keccak256
 from vm.memory import Memory
+from vm.run import run
 from vm.state import State, StateHeader, decode_state, entry_state
 
 u64 = st.integers(0, (1 << 64) - 1)
@@ -77,6 +78,18 @@ def test_the_entry_state():
     assert state.pc == 64
     assert state.status == RUNNING
     assert {i: x for i, x in enumerate(state.registers) if x} == {10: 7, 11: 1}
+
+
+@pytest.mark.parametrize("numbers", [(-1, 0, 0), (0, 1 << 64, 0), (0, 0, -1)])
+def test_entry_numbers_that_are_not_64_bit_are_refused(numbers):
+    with pytest.raises(VmError):
+        entry_state(Memory(), *numbers)
+
+
+def test_a_wild_entry_is_a_state_that_traps():
+    state = entry_state(Memory(), (1 << 64) - 1, 0, 0)
+    assert run(state, 10) == 1
+    assert state.status == TRAPPED
 
 
 def test_forks_are_independent():

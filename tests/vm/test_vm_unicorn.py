@@ -57,6 +57,16 @@ def unicorn_run(state: State, until: int) -> tuple[list[int], int, bytes]:
 
 @pytest.mark.parametrize("seed", range(60))
 def test_programs_end_alike(seed):
+    ends_alike(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1000, 5000))
+def test_many_programs_end_alike(seed):
+    ends_alike(seed)
+
+
+def ends_alike(seed: int) -> None:
     rng = random.Random(seed)
     words = straight_line(rng)
     memory = Memory()

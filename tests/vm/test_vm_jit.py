@@ -1,0 +1,81 @@
+"""The kernel cache: its key holds everything that compiled code depends on, and compilation follows our rules."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from vm.jit import cache_root, jit, make_jit, source_key
+
+
+@jit
+def divide(a, b):
+    return a // b if b != 0 else -1
+
+
+def test_the_key_changes_with_every_source(tmp_path):
+    folder = tmp_path / "kernels"
+    folder.mkdir()
+    (folder / "a.py").write_text("x = 1")
+    first = source_key([folder])
+    assert source_key([folder]) == first
+    (folder / "notes.txt").write_text("no source")
+    assert source_key([folder]) == first
+    (folder / "a.py").write_text("x = 2")
+    second = source_key([folder])
+    (folder / "b.py").write_text("")
+    third = source_key([folder])
+    (folder / "b.py").rename(folder / "c.py")
+    assert len({first, second, third, source_key([folder])}) == 4
+
+
+def test_the_key_changes_with_the_compiler(tmp_path, monkeypatch):
+    (tmp_path / "a.py").write_text("")
+    before = source_key([tmp_path])
+    monkeypatch.setattr("numba.__version__", "0.0")
+    assert source_key([tmp_path]) != before
+
+
+def test_the_cache_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_root() == tmp_path / "opml"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_root().name == "opml"
+
+
+def test_numbas_own_setting_is_left_alone():
+    import numba
+
+    before = numba.config.CACHE_DIR
+    make_jit([])(lambda: 0)
+    assert before == numba.config.CACHE_DIR
+
+
+def test_a_function_compiles_and_runs():
+    assert divide(7, 2) == 3
+    assert divide(7, 0) == -1
+
+
+def test_arithmetic_raises_nothing():
+    @make_jit([])
+    def quotient(a, b):
+        return a / b
+
+    assert np.isinf(quotient(1.0, 0.0))
+
+
+@pytest.mark.slow
+def test_everything_compiles_for_a_processor_without_extras(tmp_path):
+    """Neither keccak's vectors nor the loop depend on what the host has beyond the architecture's baseline."""
+    environment = dict(os.environ, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="", XDG_CACHE_HOME=str(tmp_path))
+    here = os.path.dirname(__file__)
+    files = [os.path.join(here, f"test_vm_{name}.py") for name in ("keccak", "merkle", "step", "run")]
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout[-2000:]
