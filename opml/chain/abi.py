@@ -140,14 +140,22 @@ def _encode(parameters: Sequence[Entry], args: Sequence[Any]) -> bytes:
     try:
         values = [_positional(part, value) for part, value in zip(parameters, args, strict=True)]
         return encode([_type(part) for part in parameters], values)
-    except (EncodingError, ValueError, OverflowError) as error:
+    except (EncodingError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise ChainError(f"cannot be encoded for the contract: {error}") from error
 
 
 def _positional(parameter: Entry, value: Any) -> Any:
-    """Struct arguments may be given by name."""
-    if parameter["type"] == "tuple" and isinstance(value, Mapping):
-        return tuple(_positional(part, value[part["name"]]) for part in parameter["components"])
+    """Structs given by name in their order; fixed bytes of exactly their length, which the library would pad."""
+    kind: str = parameter["type"]
+    if kind.endswith("]"):
+        inner = {**parameter, "type": kind[: kind.rindex("[")]}
+        return [_positional(inner, item) for item in value]
+    if kind == "tuple":
+        parts = parameter["components"]
+        values = [value[part["name"]] for part in parts] if isinstance(value, Mapping) else value
+        return tuple(_positional(part, item) for part, item in zip(parts, values, strict=True))
+    if kind.startswith("bytes") and kind != "bytes" and (not isinstance(value, bytes) or len(value) != int(kind[5:])):
+        raise ValueError(f"{parameter['name']} is no {kind}: {value!r}")
     return value
 
 

@@ -1,5 +1,6 @@
 """The JSON-RPC forms of bytes and numbers."""
 
+import re
 from typing import Any
 
 
@@ -22,12 +23,11 @@ def quantity(value: int) -> str:
 
 def from_quantity(value: Any) -> int:
     """A number from `0x…` or from a plain JSON integer, as some clients send. Raises ValueError."""
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"not a quantity: {value!r}")
-    number = value if isinstance(value, int) else int(value, 16)
-    if number < 0:
-        raise ValueError(f"negative quantity: {value!r}")
-    return number
+    if isinstance(value, str) and re.fullmatch("0[xX][0-9a-fA-F]+", value):
+        return int(value, 16)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ValueError(f"not a quantity: {value!r}")
 
 
 def address_bytes(text: str) -> bytes:

@@ -17,6 +17,7 @@ from opml.chain.records import CHAIN_ID, DEV_BALANCE, Clock, NodeError, wall_clo
 from opml.errors import ChainError
 
 FORMAT: Final = "opml-devnet-1"
+_HINT: Final = "move the folder away to begin a new chain"
 
 
 class Journal:
@@ -46,11 +47,13 @@ class Journal:
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) < len(content):
             self._file.truncate(len(whole))
-        lines = whole.splitlines()
         try:
-            return [json.loads(line) for line in lines]
+            lines = [json.loads(line) for line in whole.splitlines()]
+            if not all(isinstance(line, dict) for line in lines):
+                raise ValueError("a line is not an object")
         except ValueError as error:
-            raise ChainError(f"{self.path} is damaged: {error}", "move the folder away to begin a new chain") from error
+            raise ChainError(f"{self.path} is damaged: {error}", _HINT) from error
+        return lines
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Writes a line; it is on disk when this returns. NodeError where it cannot be written, and ever after."""
@@ -87,7 +90,7 @@ def restore(journal: Journal, addresses: Sequence[str], *, clock: Clock = wall_c
         lines = [genesis]
     genesis, *rest = lines
     if genesis.get("format") != FORMAT:
-        raise ChainError(f"{journal.path} is not a devnet of this version", "move the folder away to begin a new chain")
+        raise ChainError(f"{journal.path} is not a devnet of this version", _HINT)
     now: list[int] = [0]
     node = Node(
         {address_bytes(address): int(wei) for address, wei in genesis["balances"].items()},
@@ -104,7 +107,7 @@ def restore(journal: Journal, addresses: Sequence[str], *, clock: Clock = wall_c
             else:
                 _replay(node, line)
         except (KeyError, TypeError, ValueError, NodeError) as error:
-            raise ChainError(f"{journal.path} is damaged in line {number}: {error}") from error
+            raise ChainError(f"{journal.path} is damaged in line {number}: {error}", _HINT) from error
     node.clock = clock
     node.offset = offset
     node.on_block = _block_writer(journal)

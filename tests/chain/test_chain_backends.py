@@ -1,4 +1,4 @@
-"""The same suite on the embedded chain and over JSON-RPC: money, contracts, logs, time, and everything that goes wrong."""
+"""One suite for the embedded chain and JSON-RPC: money, contracts, logs, time, and everything that goes wrong."""
 
 import json
 import threading
