@@ -1,5 +1,7 @@
 """Matrix products: blocks of 512 consecutive k, one fma chain each, summed in order; the bias comes last."""
 
+from math import prod
+
 import numpy as np
 
 from opml.graph import DType, TensorType
@@ -18,11 +20,25 @@ from opml.ops.base import (
     param,
 )
 from opml.ops.checks import flag_attr, int_attr, only, refuse, take_dtype, take_inputs
+from opml.ops.gemm import (
+    COLUMNS,
+    LONG,
+    STRIPE,
+    accumulate,
+    finish,
+    gather,
+    linear,
+    long_row,
+    packed_room,
+    sums_room,
+    table_room,
+)
 from vm.guest.intrinsics import fma32, load_f32, store_f32, udiv, urem
 
 NAME = "matmul"
 BLOCK = 512  # k per fma chain
 PANEL = 16  # columns of a packed constant that lie together
+ROW_GRAIN = 12  # rows at whose multiples work is divided
 
 # Parameters; distances are in bytes.
 LENGTH, ROWS, COLS, DEPTH = range(4)
@@ -72,6 +88,84 @@ def matmul_tile(r, t):  # type: ignore[no-untyped-def]
             total += load_f32(bias + batch * param(r, C_BATCH) + row * param(r, C_ROW) + col * param(r, C_COL))
         store_f32(y + 4 * e, total)
     clear(y + 4 * stop, y + 32 * (t + 1))
+
+
+@jit
+def strip(r, batch, row, rows, col, table, dense, packed, sums):  # type: ignore[no-untyped-def]
+    """Sums without bias of `rows` rows and up to COLUMNS columns from (row, col) on."""
+    columns = min(param(r, COLS) - col, COLUMNS)
+    a = input_address(r, 0) + batch * param(r, A_BATCH) + row * param(r, A_ROW)
+    b = input_address(r, 1) + batch * param(r, B_BATCH) + (col >> 4) * param(r, B_PANEL)
+    step = param(r, B_K)
+    # Panels are read where they are (a last one that stands alone, twice), and so are whole vectors of columns.
+    in_place = param(r, B_PANEL) != PANEL * param(r, B_COL) or (param(r, B_COL) == 4 and columns == COLUMNS)
+    second = param(r, B_PANEL) if columns > PANEL else 0
+    for start in range(0, param(r, DEPTH), BLOCK):
+        n, first = min(param(r, DEPTH) - start, BLOCK), np.int64(start == 0)
+        left, right = a + start * param(r, A_K), b + start * step
+        if in_place:
+            accumulate(rows, left, param(r, A_ROW), param(r, A_K), right, second, table, n, sums, first)
+        else:
+            gather(right, param(r, B_COL), step, columns, n, packed)
+            accumulate(rows, left, param(r, A_ROW), param(r, A_K), packed, 4 * PANEL, dense, n, sums, first)
+
+
+@jit
+def long_strip(r, batch, row, col, table, sums):  # type: ignore[no-untyped-def]
+    """Sums without bias of LONG panels of one row."""
+    a = input_address(r, 0) + batch * param(r, A_BATCH) + row * param(r, A_ROW)
+    b = input_address(r, 1) + (col >> 4) * param(r, B_PANEL)
+    for start in range(0, param(r, DEPTH), BLOCK):
+        n, first = min(param(r, DEPTH) - start, BLOCK), np.int64(start == 0)
+        right = b + start * param(r, B_K)
+        long_row(a + start * param(r, A_K), 0, param(r, A_K), right, param(r, B_PANEL), table, n, sums, first)
+
+
+@jit
+def rectangle(r, batch, row, rows, col, end, table, dense, packed, sums):  # type: ignore[no-untyped-def]
+    """Outputs of `rows` rows from `row` on, columns col..end-1."""
+    cols, bias, c_row, c_col = param(r, COLS), input_address(r, 2), param(r, C_ROW), param(r, C_COL)
+    is_panels = param(r, B_PANEL) != PANEL * param(r, B_COL)
+    bias += batch * param(r, C_BATCH)
+    start = col - (col & (COLUMNS - 1))
+    while start < end:
+        width = COLUMNS
+        if rows == 1 and is_panels and start + LONG * PANEL <= cols:
+            width = LONG * PANEL
+        left, right = max(start, col), min(start + width, end)
+        for top in range(row, row + rows, STRIPE):
+            count = min(row + rows - top, STRIPE)
+            if width == COLUMNS:
+                strip(r, batch, top, count, start, table, dense, packed, sums)
+            else:
+                long_strip(r, batch, top, start, table, sums)
+            for i in range(count):
+                y = out_address(r) + 4 * (((batch * param(r, ROWS)) + top + i) * cols + left)
+                added = bias + (top + i) * c_row + left * c_col if input_address(r, 2) != 0 else 0
+                finish(y, sums + 4 * (i * COLUMNS + left - start), right - left, added, c_col)
+        start += width
+
+
+@jit
+def matmul_tiles(r, first, count):  # type: ignore[no-untyped-def]
+    rows, cols = param(r, ROWS), param(r, COLS)
+    table, dense, packed, sums = table_room(), table_room(), packed_room(), sums_room()
+    linear(table, param(r, B_K), min(param(r, DEPTH), BLOCK))
+    linear(dense, 4 * COLUMNS, min(param(r, DEPTH), BLOCK))
+    e, stop = LEAF_FLOATS * first, min(LEAF_FLOATS * (first + count), param(r, LENGTH))
+    y = out_address(r)
+    clear(y + 4 * stop, y + 32 * (first + count))
+    while e < stop:
+        line, col = udiv(e, cols), urem(e, cols)
+        batch, row = udiv(line, rows), urem(line, rows)
+        if col != 0 or stop - e < cols:
+            end = min(cols, col + stop - e)
+            rectangle(r, batch, row, 1, col, end, table, dense, packed, sums)
+            e += end - col
+        else:
+            lines = min(rows - row, udiv(stop - e, cols))
+            rectangle(r, batch, row, lines, 0, cols, table, dense, packed, sums)
+            e += lines * cols
 
 
 class _Shape:
@@ -125,6 +219,8 @@ def infer(types: Types, attrs: Attrs) -> TensorType:
 def params(types: Types, out: TensorType, attrs: Attrs) -> list[int]:
     s = _Shape(types, attrs)
     m, n, k = s.m, s.n, s.k
+    if not s.batched_b and not s.trans_a and (s.c is None or (s.c_row == 0 and s.c_batch == 0)):
+        m *= prod(s.batch)  # one matrix of all rows
     a = [4 * m * k * s.batched_a, *((4, 4 * m) if s.trans_a else (4 * k, 4))]
     if s.packed:
         b = [0, 4 * PANEL * k, 4, 4 * PANEL]
@@ -133,6 +229,11 @@ def params(types: Types, out: TensorType, attrs: Attrs) -> list[int]:
         b = [4 * k * n * s.batched_b, PANEL * col, col, step]
     c = [s.c_batch, s.c_row, s.c_col] if s.c is not None else [0, 0, 0]
     return [out.elements, m, n, k, *a, *b, *c]
+
+
+def grain(types: Types, out: TensorType, attrs: Attrs) -> int:
+    """Whole rows where there are many, else whole groups of columns."""
+    return max(ROW_GRAIN * out.shape[-1] // LEAF_FLOATS, 1) if out.shape[-2] > 1 else LONG * PANEL // LEAF_FLOATS
 
 
 def cost(types: Types, out: TensorType, attrs: Attrs) -> int:
@@ -150,4 +251,4 @@ def pack(b: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> np.ndarray[tup
     return panels
 
 
-OPS = [Op(NAME, 1, infer, params, matmul_tile, cost)]
+OPS = [Op(NAME, 1, infer, params, matmul_tile, cost, matmul_tiles, grain)]

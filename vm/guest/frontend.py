@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vm.guest.errors import GuestError
+from vm.guest.fma import Target
 
 _SETTINGS = {
     "NUMBA_CPU_NAME": "generic",
@@ -77,6 +78,7 @@ def _main(request: Path, answer: Path) -> None:
     warnings.simplefilter("ignore")  # numba cannot cache some functions, which does not matter here
     import numba
 
+    Target.guest = True
     compiled = []
     for module, name, arguments in json.loads(request.read_text()):
         dispatcher = getattr(importlib.import_module(module), name)

@@ -11,6 +11,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
+from vm.guest.fma import emit_fma
 from vm.jit import intrinsic
 
 _I64 = ir.IntType(64)
@@ -98,32 +99,32 @@ def bits_f32(typingctx: Any, bits: Any) -> Any:
     return types.float32(types.int64), codegen
 
 
-def _make_float(name: str, arity: int) -> Callable[..., Any]:
+def _make_float(name: str) -> Callable[..., Any]:
     """A correctly rounded LLVM float intrinsic; in the guest it becomes a call of our softfloat."""
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType()] * arity)
+        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType()])
         function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
         return builder.call(function, args)
 
-    if arity == 1:
-
-        @intrinsic
-        def unary(typingctx: Any, a: Any) -> Any:
-            return types.float32(types.float32), emit
-
-        return unary
-
     @intrinsic
-    def ternary(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
-        return types.float32(types.float32, types.float32, types.float32), emit
+    def unary(typingctx: Any, a: Any) -> Any:
+        return types.float32(types.float32), emit
 
-    return ternary
+    return unary
 
 
-fma32 = _make_float("llvm.fma.f32", 3)
-sqrt32 = _make_float("llvm.sqrt.f32", 1)
-abs32 = _make_float("llvm.fabs.f32", 1)
+sqrt32, abs32 = _make_float("llvm.sqrt.f32"), _make_float("llvm.fabs.f32")
+
+
+@intrinsic
+def fma32(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
+    """a * b + c with one rounding; in the guest it becomes our softfloat."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        return emit_fma(builder, *args)
+
+    return types.float32(types.float32, types.float32, types.float32), codegen
 
 
 def _make_integer(emit: Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]) -> Callable[..., Any]:
