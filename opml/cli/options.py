@@ -35,6 +35,27 @@ def inputs_option(function: F) -> F:
     )(function)
 
 
+def model_options(function: F) -> F:
+    """What is part of a model's id besides the model; an image brings its own."""
+    for option in reversed(
+        [
+            click.option(
+                "--window", type=click.IntRange(1, 2**32 - 1), default=86400, show_default=True, help="Seconds to challenge."
+            ),
+            click.option(
+                "--clock",
+                type=click.IntRange(1, 2**32 - 1),
+                default=86400,
+                show_default=True,
+                help="Seconds each side has for all its moves in a game.",
+            ),
+            click.option("--one-phase", is_flag=True, help="Dispute by instructions alone: the baseline."),
+        ]
+    ):
+        function = option(function)
+    return function
+
+
 def chain_options(function: F) -> F:
     """--rpc, --contract and the two ways to name a key; a key itself is never an argument."""
     for option in reversed(
@@ -51,6 +72,12 @@ def chain_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def poll_option(function: F) -> F:
+    return click.option(
+        "--poll", type=click.FloatRange(0.01), default=1.0, show_default=True, help="Seconds between two looks at the chain."
+    )(function)
 
 
 def emit(body: dict[str, Any]) -> None:

@@ -1,0 +1,89 @@
+"""`opml claims`: what has been claimed."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from opml.chain.client import OpmlClient
+from opml.cli.options import chain_options, emit, json_option, output
+from opml.cli.session import open_session, parse_id
+from opml.dispute.game import ClaimStatus, ClaimView
+from opml.errors import DisputeError
+
+
+@click.command("claims")
+@click.argument("claim", required=False)
+@chain_options
+@json_option
+def command(
+    claim: str | None, rpc: str | None, contract: str | None, key_env: str, keystore: Path | None, as_json: bool
+) -> None:
+    """List the claims on a chain, or show one CLAIM with its games.
+
+    \b
+    Examples:
+      opml claims --rpc http://127.0.0.1:8545
+      opml claims 0x2c21… --rpc http://127.0.0.1:8545 --json
+    """
+    client = open_session(rpc, contract, keystore, key_env).client
+    if claim is None:
+        views = client.claims()
+    else:
+        views = [client.claim_view(parse_id(claim))]
+        if views[0].status is ClaimStatus.NONE:
+            raise DisputeError(f"there is no claim {claim}", "`opml claims` without an id lists them")
+    rows = [_row(client, view, full=claim is not None) for view in views]
+    if as_json:
+        emit({"contract": client.address, "time": client.now(), "claims": rows})
+        return
+    table = Table(title=f"claims at {client.address}", title_justify="left")
+    for name in ("claim", "model", "prover", "status", "challenge until", "games open", "lost"):
+        table.add_column(name, overflow="fold")
+    now = client.now()
+    for row in rows:
+        left = row["deadline"] - now
+        until = f"in {left} s" if left >= 0 else f"{-left} s ago"
+        table.add_row(
+            "0x" + row["claim_id"].hex(),
+            "0x" + row["model_id"].hex()[:16] + "…",
+            row["prover"],
+            row["status"],
+            until,
+            str(row["open_games"]),
+            str(row["lost_games"]),
+        )
+    output.print(table)
+    for row in rows:
+        for game in row.get("games", []):
+            output.print(f"game 0x{game['game_id'].hex()}: {game['stage']}, challenger {game['challenger']}")
+
+
+def _row(client: OpmlClient, view: ClaimView, full: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "claim_id": view.claim_id,
+        "model_id": view.model_id,
+        "prover": view.prover,
+        "status": view.status.name.lower(),
+        "deadline": view.deadline,
+        "open_games": view.open_games,
+        "lost_games": view.lost_games,
+        "output_root": view.output_root,
+    }
+    if full:
+        row["input"] = view.input
+        games = [client.game_view(game_id) for game_id in client.claim_games(view.claim_id)]
+        row["games"] = [
+            {
+                "game_id": game.game_id,
+                "challenger": game.challenger,
+                "stage": game.stage.name.lower(),
+                "phase": game.phase.name.lower(),
+                "position": game.position,
+                "length": game.length,
+                "tile": game.tile,
+            }
+            for game in games
+        ]
+    return row

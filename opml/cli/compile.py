@@ -1,0 +1,51 @@
+"""`opml compile`: an ONNX model to an image."""
+
+import time
+from pathlib import Path
+
+import click
+
+from opml.cli.options import console, emit, json_option, model_options, progress
+from opml.model import Model, load
+
+
+@click.command("compile")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("-o", "--output", "target", type=click.Path(path_type=Path), help="Image to write; by default MODEL.opml.")
+@model_options
+@json_option
+def command(model: Path, target: Path | None, window: int, clock: int, one_phase: bool, as_json: bool) -> None:
+    """Compile an ONNX model to an image (.opml): operators, weights, node table, guest, and the model's id.
+
+    The id commits to every weight, the guest, the window and the clocks: whoever compiles the same file with the same
+    options gets the same id, and needs to believe nobody.
+
+    \b
+    Examples:
+      opml compile model.onnx -o model.opml
+      opml compile model.onnx --window 3600 --clock 1800
+      opml compile model.onnx --one-phase -o baseline.opml     # everything in the machine
+    """
+    target = target or model.with_suffix(".opml")
+    began = time.perf_counter()
+    with progress() as bar:
+        bar.add_task(f"compiling {model.name}", total=None)
+        compiled: Model = load(model, window=window, clock=clock, one_phase=one_phase)
+        compiled.save(target)
+    seconds = time.perf_counter() - began
+    program, size = compiled.image.program, target.stat().st_size
+    if as_json:
+        emit(
+            {
+                "model_id": compiled.model_id,
+                "image": target,
+                "bytes": size,
+                "operators": len(program.nodes),
+                "tiles": program.tiles,
+                "header": compiled.header.to_json(),
+                "seconds": round(seconds, 3),
+            }
+        )
+        return
+    click.echo(f"0x{compiled.model_id.hex()}")
+    console.print(f"{target}: {len(program.nodes)} operators, {program.tiles} tiles, {size:,} bytes, {seconds:.2f} s")

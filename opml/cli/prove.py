@@ -1,0 +1,138 @@
+"""`opml prove`: run, claim, defend."""
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from opml.checked import ensure_checked
+from opml.cli.moves import describe
+from opml.cli.options import (
+    chain_options,
+    console,
+    emit,
+    inputs_option,
+    json_option,
+    load_inputs,
+    model_options,
+    poll_option,
+    progress,
+)
+from opml.cli.session import Session, open_session, parse_id, receipt_json
+from opml.dispute.game import ClaimStatus, GameView
+from opml.dispute.moves import Move
+from opml.errors import DisputeError, InputError
+from opml.model import Model, load
+from opml.prover import PostedClaim, defend_claim, post_claim
+
+
+@click.command("prove")
+@click.argument("model", type=click.Path(path_type=Path))
+@inputs_option
+@chain_options
+@model_options
+@click.option("--detach", is_flag=True, help="Post the claim and leave; defend it later with --claim.")
+@click.option("--claim", "claim_text", metavar="ID", help="Do not claim anew: go on defending this claim.")
+@click.option("--nonce", type=click.IntRange(0, 2**256 - 1), help="Tells equal claims apart; random by default.")
+@click.option("--uri", default="", help="Where the model can be had; announced when it is registered.")
+@poll_option
+@json_option
+def command(
+    model: Path,
+    input_files: tuple[str, ...],
+    rpc: str | None,
+    contract: str | None,
+    key_env: str,
+    keystore: Path | None,
+    window: int,
+    clock: int,
+    one_phase: bool,
+    detach: bool,
+    claim_text: str | None,
+    nonce: int | None,
+    uri: str,
+    poll: float,
+    as_json: bool,
+) -> None:
+    """Run a model, post the claim with its bond, and answer challenges until it is final.
+
+    Stopped at any moment, it can be started again with --claim: all that matters is on chain. Without --rpc the chain is
+    embedded: the claim is posted, the window passes at once, and everything is gone when the command ends.
+
+    \b
+    Examples:
+      opml prove model.opml --input image.npy
+      opml prove model.opml --input image.npy --rpc http://127.0.0.1:8545
+      opml prove model.opml --input image.npy --rpc http://127.0.0.1:8545 --detach
+      opml prove model.opml --claim 0x2c21… --rpc http://127.0.0.1:8545
+
+    The key is read from the environment variable OPML_KEY (or --key-env), or from a --keystore file.
+    """
+    if (claim_text is None) == (not input_files):
+        raise InputError("give either --input, to claim, or --claim, to go on defending")
+    with progress() as bar:
+        bar.add_task(f"loading {model.name}", total=None)
+        loaded = load(model, window=window, clock=clock, one_phase=one_phase)
+    session = open_session(rpc, contract, keystore, key_env)
+    account = session.account()
+    posted, outputs = None, None
+    if claim_text is None:
+        posted, outputs = _post(session, account, loaded, input_files, nonce, uri)
+        claim_id = posted.claim_id
+    else:
+        claim_id = parse_id(claim_text)
+    body = {
+        "claim_id": claim_id,
+        "model_id": loaded.model_id,
+        "contract": session.client.address,
+        "prover": account.address,
+        "outputs": outputs,
+        "registered": receipt_json(posted.registered) if posted else None,
+        "claimed": receipt_json(posted.claimed) if posted else None,
+    }
+    if not as_json:
+        click.echo(f"claim 0x{claim_id.hex()}")
+        for name, value in (outputs or {}).items():
+            click.echo(f"{name} {np.array2string(value, threshold=20)}")
+    if detach:
+        if as_json:
+            emit(body | {"status": "pending"})
+        else:
+            console.print(f"posted; defend it with `opml prove {model} --claim 0x{claim_id.hex()}` before somebody challenges")
+        return
+    status = _defend(session, account, claim_id, loaded, poll)
+    if as_json:
+        emit(body | {"status": status.name.lower()})
+    else:
+        console.print(f"the claim is {status.name.lower()}")
+    if status is not ClaimStatus.FINAL:
+        raise DisputeError("the claim was rejected: a game was lost, or a clock ran out")
+
+
+def _post(
+    session: Session, account: object, loaded: Model, files: tuple[str, ...], nonce: int | None, uri: str
+) -> tuple[PostedClaim, dict[str, np.ndarray]]:  # type: ignore[type-arg]
+    with progress() as bar:
+        task = bar.add_task("running the model", total=None)
+        inference = loaded.infer(load_inputs(files, list(loaded.inputs)))
+        bar.update(task, description="first claim of this model here: comparing kernels with the machine")
+        ensure_checked(inference)
+        bar.update(task, description="posting the claim")
+        posted = post_claim(session.client, account, inference, nonce=nonce, uri=uri)
+    console.print(f"claimed with a bond of {session.client.prover_bond} wei, {posted.claimed.gas_used:,} gas")
+    return posted, inference.outputs
+
+
+def _defend(session: Session, account: object, claim_id: bytes, loaded: Model, poll: float) -> ClaimStatus:
+    with progress() as bar:
+        view = session.client.claim_view(claim_id)
+        left = max(view.deadline - session.client.now(), 0)
+        bar.add_task(f"watching for challenges; the window closes in {left} s", total=None)
+
+        # Nobody can challenge on a chain that is ours alone: one wait until the window has passed.
+        pause = left + 1 if session.embedded else poll
+
+        def show(game: GameView, move: Move) -> None:
+            console.print(f"game 0x{game.game_id.hex()[:8]}: prover {describe(loaded.image, game, move)}")
+
+        return defend_claim(session.client, account, claim_id, loaded, progress=show, sleep=session.sleep, poll=pause)

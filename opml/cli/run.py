@@ -1,0 +1,49 @@
+"""`opml run`: inference only."""
+
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+
+from opml.cli.options import console, emit, inputs_option, json_option, load_inputs, progress
+from opml.errors import InputError
+from opml.model import load
+
+
+@click.command("run")
+@click.argument("model", type=click.Path(path_type=Path))
+@inputs_option
+@click.option("-o", "--output", "target", type=click.Path(path_type=Path), help="Write the outputs to this .npz.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="Threads; by default one per processor.")
+@json_option
+def command(model: Path, input_files: tuple[str, ...], target: Path | None, threads: int | None, as_json: bool) -> None:
+    """Run a model natively and print its outputs; nothing is claimed. MODEL is an ONNX file or an image.
+
+    \b
+    Examples:
+      opml run model.onnx --input image.npy
+      opml run model.opml --input image=scan.npy --json
+      opml run examples/models/cnn.onnx --input examples/models/digits.npz:images:3
+    """
+    with progress() as bar:
+        bar.add_task(f"running {model.name}", total=None)
+        # Nobody is asked to believe the result: an image's own root will do.
+        loaded = load(model, rehash=False)
+        arrays = load_inputs(input_files, list(loaded.inputs))
+        began = time.perf_counter()
+        outputs = loaded.run(arrays, threads)
+        seconds = time.perf_counter() - began
+    if target is not None:
+        try:
+            with target.open("wb") as file:
+                np.savez(file, **outputs)
+        except OSError as error:
+            raise InputError(f"{target} cannot be written: {error.strerror}") from None
+    if as_json:
+        emit({"outputs": outputs, "seconds": seconds})
+        return
+    for name, value in outputs.items():
+        click.echo(f"{name} {value.dtype.name}{list(value.shape)}")
+        click.echo(np.array2string(value, threshold=200))
+    console.print(f"{seconds * 1000:.2f} ms, compilation of the kernels included where they were not in the cache")
