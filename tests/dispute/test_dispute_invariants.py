@@ -7,7 +7,7 @@ from dispute_referee import Account, Referee
 from dispute_toy import WINDOW, ToyTrace
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from opml.dispute.game import PLAYING, ClaimStatus, Role, Stage
 from opml.dispute.liars import LIARS, Spot
@@ -53,6 +53,14 @@ class Courts(RuleBasedStateMachine):
         self.true_claims: set[bytes] = set()
         self.nonce = 0
 
+    @rule(target=games, who=ANYBODY, against=ANYBODY, lie=st.sampled_from(list(LIARS)), at=st.integers(0, 30))
+    def a_false_claim_is_challenged(self, who: Account, against: Account, lie: str, at: int) -> bytes:
+        return self.challenge(self.claim(against, lie, at), who, "", at)
+
+    @rule(target=games, who=ANYBODY, against=ANYBODY, lie=st.sampled_from(list(LIARS)), at=st.integers(0, 30))
+    def a_true_claim_is_challenged(self, who: Account, against: Account, lie: str, at: int) -> bytes:
+        return self.challenge(self.claim(against, "", at), who, lie, at)
+
     def spot(self, at: int) -> Spot:
         return Spot(at % self.truth.tiles, at % self.truth.steps)
 
@@ -87,7 +95,12 @@ class Courts(RuleBasedStateMachine):
         self.honest[game_id] = ({Role.PROVER} if true else set()) | (set() if lie or true else {Role.CHALLENGER})
         return game_id
 
-    @rule(game=games, rounds=st.integers(1, 5))
+    @rule(rounds=st.integers(1, 4))
+    def move_in_all_games(self, rounds: int) -> None:
+        for game in self.players:
+            self.move(game, rounds)
+
+    @rule(game=games, rounds=st.integers(1, 12))
     def move(self, game: bytes, rounds: int) -> None:
         for _ in range(rounds if game else 0):
             view = self.court.game_view(game)
@@ -114,7 +127,8 @@ class Courts(RuleBasedStateMachine):
             getattr(self.court, kind)(game, *args, who)
         assert self.court.game_view(game) == before
 
-    @rule(seconds=st.sampled_from([1, 10, 40, 60]))
+    @precondition(lambda self: self.players)
+    @rule(seconds=st.sampled_from([1, 10, 60, 101]))
     def wait(self, seconds: int) -> None:
         """Honest players are never late."""
         for game, sides in self.players.items():
@@ -125,10 +139,11 @@ class Courts(RuleBasedStateMachine):
                     self.court.move(game, move, self.accounts(game)[role])
         self.court.advance(seconds)
 
+    @precondition(lambda self: self.players)
     @rule(claim=claims)
     def pass_the_window(self, claim: bytes) -> None:
         self.wait(1)
-        if not any(view.stage in PLAYING for view in map(self.court.game_view, self.players)):
+        if all(self.court.game_view(game).winner for game in self.players):
             self.court.advance(WINDOW)
         view = self.court.claim_view(claim)
         ready = view.status is ClaimStatus.PENDING and self.court.now() > view.deadline and not view.open_games
@@ -187,5 +202,5 @@ class Courts(RuleBasedStateMachine):
             assert not (claim_id in self.true_claims and lost)
 
 
-Courts.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+Courts.TestCase.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
 TestCourts = Courts.TestCase
