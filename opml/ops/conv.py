@@ -1,7 +1,9 @@
 """Convolution over two axes: a sum over k = (c * kH + kh) * kW + kw in blocks of 512, without taps in the padding."""
 
+import numpy as np
+
 from opml.graph import DType, TensorType
-from opml.numerics import ZERO
+from opml.numerics import INFINITY_BITS, MAGNITUDE, ZERO
 from opml.ops.base import (
     COST_FLOAT,
     COST_TILE,
@@ -16,9 +18,11 @@ from opml.ops.base import (
     param,
 )
 from opml.ops.checks import int_attr, only, refuse, take_dtype, take_inputs, take_rank
-from opml.ops.matmul import BLOCK
+from opml.ops.gemm import COLUMNS, STRIPE, accumulate, finish, sums_room
+from opml.ops.matmul import BLOCK, PANEL, ROW_GRAIN
+from opml.ops.microkernel import allocate, release
 from opml.ops.window import Window, end_tap, first_tap
-from vm.guest.intrinsics import fma32, load_f32, store_f32, udiv, urem
+from vm.guest.intrinsics import fma32, load_f32, load_i32, store_f32, store_i32, store_i64, udiv, urem
 
 NAME = "conv"
 
@@ -82,6 +86,151 @@ def conv_tile(r, t):  # type: ignore[no-untyped-def]
     clear(y + 4 * stop, y + 32 * (t + 1))
 
 
+# The fast kernel computes on a grid: the padded input, in sh x sw phases (every sh-th line and sw-th column together),
+# so that what a tap reads for neighbouring outputs lies together, at one distance from the output's own place on the
+# grid. Taps in the padding are multiplied with zeros there. That gives the same bits as leaving them out, unless the
+# filter holds an infinity or NaN: a chain starts from +0, so such a step can only turn a -0 into +0, a zero's sign
+# changes no later sum that is not zero, and a block's sum is added to a total that is never -0.
+
+
+@jit
+def all_finite(w, n):  # type: ignore[no-untyped-def]
+    """Whether n floats are numbers."""
+    most = 0
+    for i in range(n):
+        most = max(most, load_i32(w + 4 * i) & MAGNITUDE)
+    return most < INFINITY_BITS
+
+
+@jit
+def copy_line(source, target, left, step, width, n):  # type: ignore[no-untyped-def]
+    """target[j] = source[left + j * step], or zero where that is outside of [0, width), for j < n."""
+    begin, end = first_tap(left, step, n), end_tap(left, step, width, n)
+    end = max(begin, end)
+    source += 4 * left
+    for j in range(begin):
+        store_i32(target + 4 * j, 0)
+    if step == 1:
+        for j in range(begin, end):
+            store_i32(target + 4 * j, load_i32(source + 4 * j))
+    else:
+        for j in range(begin, end):
+            store_i32(target + 4 * j, load_i32(source + 4 * j * step))
+    for j in range(end, n):
+        store_i32(target + 4 * j, 0)
+
+
+@jit
+def fill_grid(r, x, grid, lines, columns):  # type: ignore[no-untyped-def]
+    """The planes at x as [channel, sh, sw, lines, columns]."""
+    height, width, stride_h, stride_w = param(r, HEIGHT), param(r, WIDTH), param(r, STRIDE_H), param(r, STRIDE_W)
+    for c in range(param(r, GROUP_IN)):
+        for phase_h in range(stride_h):
+            for phase_w in range(stride_w):
+                for line in range(lines):
+                    at = line * stride_h + phase_h - param(r, PAD_TOP)
+                    inside = 0 <= at < height
+                    source = x + 4 * (c * height + at) * width
+                    # A line outside of the input is one of which no column is inside.
+                    copy_line(source, grid, phase_w - param(r, PAD_LEFT), stride_w, width if inside else 0, columns)
+                    grid += 4 * columns
+
+
+@jit
+def fill_table(r, table, lines, columns):  # type: ignore[no-untyped-def]
+    """The distance on the grid, in bytes, from an output's place to what its tap k reads."""
+    stride_h, stride_w = param(r, STRIDE_H), param(r, STRIDE_W)
+    for c in range(param(r, GROUP_IN)):
+        for kh in range(param(r, KERNEL_H)):
+            at_h = kh * param(r, DILATION_H)
+            plane = (c * stride_h + urem(at_h, stride_h)) * stride_w
+            for kw in range(param(r, KERNEL_W)):
+                at_w = kw * param(r, DILATION_W)
+                line = (plane + urem(at_w, stride_w)) * lines + udiv(at_h, stride_h)
+                store_i64(table, 4 * (line * columns + udiv(at_w, stride_w)))
+                table += 8
+
+
+@jit
+def channels(r, image, o, count, begin, end, grid, columns, table, sums):  # type: ignore[no-untyped-def]
+    """Outputs begin..end-1 (within a plane) of `count` channels from o on, all of one group."""
+    out_width, depth = param(r, OUT_WIDTH), param(r, GROUP_IN) * param(r, KERNEL_H) * param(r, KERNEL_W)
+    plane = param(r, OUT_HEIGHT) * out_width
+    w, bias = input_address(r, 1) + 4 * o * depth, input_address(r, 2)
+    y = out_address(r) + 4 * (image * param(r, OUT_CHANNELS) + o) * plane
+    last = udiv(end - 1, out_width) * columns + urem(end - 1, out_width)
+    for place in range(udiv(begin, out_width) * columns + urem(begin, out_width), last + 1, COLUMNS):
+        for top in range(0, count, STRIPE):
+            rows = min(count - top, STRIPE)
+            for start in range(0, depth, BLOCK):
+                n, first = min(depth - start, BLOCK), np.int64(start == 0)
+                a = w + 4 * (top * depth + start)
+                accumulate(rows, a, 4 * depth, 4, grid + 4 * place, 4 * PANEL, table + 8 * start, n, sums, first)
+            at = place
+            while at < min(place + COLUMNS, last + 1):
+                line, column = udiv(at, columns), urem(at, columns)
+                run = min(min(out_width, columns) - column, min(place + COLUMNS, last + 1) - at)
+                for i in range(rows):
+                    target = y + 4 * ((top + i) * plane + line * out_width + column)
+                    source = sums + 4 * (i * COLUMNS + at - place)
+                    finish(target, source, run, bias + 4 * (o + top + i) if bias != 0 else 0, 0)
+                at = (line + 1) * columns
+
+
+@jit
+def conv_grid(r, e, stop):  # type: ignore[no-untyped-def]
+    """Outputs e..stop-1; False, and nothing done, where there is no memory for the grid."""
+    stride_h, stride_w, group_in, group_out = (
+        param(r, STRIDE_H),
+        param(r, STRIDE_W),
+        param(r, GROUP_IN),
+        param(r, GROUP_OUT),
+    )
+    out_channels, plane = param(r, OUT_CHANNELS), param(r, OUT_HEIGHT) * param(r, OUT_WIDTH)
+    lines = param(r, OUT_HEIGHT) + udiv((param(r, KERNEL_H) - 1) * param(r, DILATION_H), stride_h)
+    columns = param(r, OUT_WIDTH) + udiv((param(r, KERNEL_W) - 1) * param(r, DILATION_W), stride_w)
+    depth = group_in * param(r, KERNEL_H) * param(r, KERNEL_W)
+    cells = group_in * stride_h * stride_w * lines * columns
+    # The last vectors may reach beyond the last plane.
+    room = allocate(8 * depth + 4 * (cells + 2 * COLUMNS))
+    if room == 0:
+        return False
+    sums, grid = sums_room(), room + 8 * depth
+    fill_table(r, room, lines, columns)
+    for i in range(cells, cells + 2 * COLUMNS):
+        store_i32(grid + 4 * i, 0)
+    filled = -1
+    while e < stop:
+        channel, begin = udiv(e, plane), urem(e, plane)
+        image, o = udiv(channel, out_channels), urem(channel, out_channels)
+        group = udiv(o, group_out)
+        source = image * param(r, CHANNELS) + group * group_in
+        if source != filled:
+            filled = source
+            x = input_address(r, 0) + 4 * source * param(r, HEIGHT) * param(r, WIDTH)
+            fill_grid(r, x, grid, lines, columns)
+        if begin != 0 or stop - e < plane:
+            count, end = 1, min(plane, begin + stop - e)
+            e += end - begin
+        else:
+            count, end = min((group + 1) * group_out - o, udiv(stop - e, plane)), plane
+            e += count * plane
+        channels(r, image, o, count, begin, end, grid, columns, room, sums)
+    release(room)
+    return True
+
+
+@jit
+def conv_tiles(r, first, count):  # type: ignore[no-untyped-def]
+    stop = min(LEAF_FLOATS * (first + count), param(r, LENGTH))
+    filters = param(r, OUT_CHANNELS) * param(r, GROUP_IN) * param(r, KERNEL_H) * param(r, KERNEL_W)
+    if all_finite(input_address(r, 1), filters) and conv_grid(r, LEAF_FLOATS * first, stop):
+        clear(out_address(r) + 4 * stop, out_address(r) + 32 * (first + count))
+    else:
+        for t in range(first, first + count):
+            conv_tile(r, t)
+
+
 def _window(types: Types, attrs: Attrs) -> Window:
     w = take_inputs(NAME, types, 2, 3)[1]
     kernel = take_rank(NAME, w, 4, "the filter")[2:]
@@ -115,10 +264,16 @@ def params(types: Types, out: TensorType, attrs: Attrs) -> list[int]:
     return [out.elements, *sizes, *window.kernel, *window.strides, *window.pads[:2], *window.dilations]
 
 
+def grain(types: Types, out: TensorType, attrs: Attrs) -> int:
+    """Whole channels, many at a time where there are many."""
+    rows = ROW_GRAIN if out.shape[1] >= 4 * ROW_GRAIN else 1
+    return max(rows * out.shape[2] * out.shape[3] // LEAF_FLOATS, 1)
+
+
 def cost(types: Types, out: TensorType, attrs: Attrs) -> int:
     _, w = take_inputs(NAME, types, 2, 3)
     k = w.elements // w.shape[0]
     return COST_TILE + LEAF_FLOATS * (512 + k // w.shape[3] * 64 + COST_FLOAT * (k + k // BLOCK + 2))
 
 
-OPS = [Op(NAME, 2, infer, params, conv_tile, cost)]
+OPS = [Op(NAME, 2, infer, params, conv_tile, cost, conv_tiles, grain)]
