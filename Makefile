@@ -28,4 +28,4 @@ contracts: $(STAMP)
 	cd contracts && npm ci --ignore-scripts --no-audit --no-fund && node build.mjs
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build *.egg-info contracts/node_modules contracts/out
