@@ -1,7 +1,7 @@
 """One place that turns a node's refusal into opml's errors, whatever the node's dialect."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from opml.chain.abi import Abi, known_abis
 from opml.chain.hexa import from_hex, to_hex
@@ -10,6 +10,23 @@ from opml.errors import ChainError, RevertError
 _ERROR = bytes.fromhex("08c379a0")  # Error(string)
 _PANIC = bytes.fromhex("4e487b71")  # Panic(uint256)
 _REVERT_WORDS = ("revert", "vm exception", "invalid opcode", "out of gas")
+
+# What a person can do about the refusals that are not a program's mistake.
+HINTS: Final = {
+    "UnknownModel": "register the model first",
+    "UnknownClaim": "check the claim's id, and that contract and chain are the right ones",
+    "UnknownGame": "check the game's id, and that contract and chain are the right ones",
+    "ClaimExists": "the same claim was posted before: use another nonce",
+    "GameExists": "the same challenge was made before: use another salt",
+    "BadInputPath": "the model's input region is not empty: the image was not made by `opml compile`",
+    "ClockExpired": "the time for this side's moves is used up",
+    "ClockRunning": "the other side still has time to move",
+    "StaleMove": "the game has moved on: look at it again",
+    "WindowClosed": "the time in which the claim could be challenged is over",
+    "WindowOpen": "wait until the claim's deadline has passed",
+    "GamesOpen": "a game against the claim is still being played",
+    "NothingToWithdraw": "the contract owes this account nothing (yet)",
+}
 
 
 def revert_error(data: bytes, abis: Iterable[Abi] | None = None) -> RevertError:
@@ -21,7 +38,7 @@ def revert_error(data: bytes, abis: Iterable[Abi] | None = None) -> RevertError:
         error = abi.decode_error(data)
         if error is not None:
             args = ", ".join(f"{name}={_show(value)}" for name, value in error.args.items())
-            return RevertError(error.name, f"the contract refused: {error.name}({args})")
+            return RevertError(error.name, f"the contract refused: {error.name}({args})", HINTS.get(error.name))
     if data[:4] == _ERROR:
         text = _string(data[4:])
         if text is not None:

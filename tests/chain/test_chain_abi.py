@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from opml.chain.abi import Abi, artifact
 from opml.chain.hexa import address_bytes, checksum, from_hex, from_quantity, quantity, to_hex
-from opml.chain.reverts import node_error, revert_error
+from opml.chain.reverts import HINTS, node_error, revert_error
 from opml.errors import ChainError, RevertError
 
 OPML = artifact("Opml").abi
@@ -236,6 +236,12 @@ def test_all_errors_of_both_contracts_are_known() -> None:
         for selector, entry in abi._errors.items():
             zeros = bytes(32 * len(entry["inputs"]))
             assert revert_error(selector + zeros).reason == entry["name"]
+
+
+def test_hints_are_for_errors_that_exist() -> None:
+    assert set(HINTS) <= OPML.error_names
+    assert revert_error(UNKNOWN_GAME).hint == HINTS["UnknownGame"]
+    assert revert_error(b"").hint is None
 
 
 def test_importing_the_chain_is_light() -> None:
