@@ -1,0 +1,73 @@
+"""Random models: definition, native kernels and machine give the same bits, ONNX Runtime nearly the same numbers."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from parity_builder import Array
+from parity_operators import MORE_OPERATORS, OPERATORS, models
+from parity_ways import check_bits, check_close, compile_model, run_onnxruntime
+
+Case = tuple[onnx.ModelProto, dict[str, Array], set[str]]
+SLOW_CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
+
+
+def check(case: Case, seed: int) -> None:
+    model, feeds, exact = case
+    outputs = check_bits(compile_model(model), feeds, seed)
+    check_close(outputs, run_onnxruntime(model, feeds), exact)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=SLOW_CHECKS)
+@given(case=models(), seed=st.integers(0, 2**16))
+def test_random_models(case: Case, seed: int) -> None:
+    check(case, seed)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=SLOW_CHECKS)
+@given(case=models(wild=True), seed=st.integers(0, 2**16))
+def test_random_models_on_any_floats(case: Case, seed: int) -> None:
+    """NaNs, infinities, subnormals, random bits: here only the bits are compared."""
+    model, feeds, _ = case
+    check_bits(compile_model(model), feeds, seed)
+
+
+@pytest.mark.parametrize("operator", OPERATORS + MORE_OPERATORS, ids=lambda operator: operator.__name__)
+def test_each_operator(operator: Any) -> None:
+    """No operator is left out by chance."""
+
+    @settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=SLOW_CHECKS, database=None)
+    @given(case=models((operator,), max_nodes=2), seed=st.integers(0, 2**16))
+    def run(case: Case, seed: int) -> None:
+        check(case, seed)
+
+    run()
+
+
+@pytest.mark.slow
+@settings(max_examples=3000, deadline=None, suppress_health_check=SLOW_CHECKS)
+@given(case=models(max_nodes=12), seed=st.integers(0, 2**16))
+def test_many_random_models(case: Case, seed: int) -> None:
+    check(case, seed)
+
+
+@pytest.mark.slow
+@settings(max_examples=2000, deadline=None, suppress_health_check=SLOW_CHECKS)
+@given(case=models(max_nodes=12, wild=True), seed=st.integers(0, 2**16))
+def test_many_random_models_on_any_floats(case: Case, seed: int) -> None:
+    model, feeds, _ = case
+    check_bits(compile_model(model), feeds, seed)
+
+
+def test_a_false_value_is_noticed() -> None:
+    """The comparison itself: a difference beyond the tolerance, a wrong integer, and a wrong bit of an exact value."""
+    good = {"x": np.linspace(1, 2, 5, dtype=np.float32)}
+    check_close({"x": good["x"] * np.float32(1 + 1e-5)}, good, set())
+    for bad, exact in ((np.float32(1 + 1e-3), set()), (np.float32(1 + 1e-5), {"x"})):
+        with pytest.raises(AssertionError):
+            check_close({"x": good["x"] * bad}, good, exact)
+    with pytest.raises(AssertionError):
+        check_close({"n": np.array([1, 2])}, {"n": np.array([1, 3])}, set())
