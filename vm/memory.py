@@ -89,7 +89,7 @@ class Memory:
             raise VmError(f"there is no page {index}")
         page = self._pages.get(index)
         if page is None:
-            return self._source.page(index)
+            return self._source_page(index)
         view = page.view()
         view.flags.writeable = False
         return view
@@ -118,7 +118,7 @@ class Memory:
             count = min(size, PAGE_BYTES - offset)
             page = self._pages.get(address >> PAGE_LOG2)
             if page is None:
-                page = self._source.page(address >> PAGE_LOG2)
+                page = self._source_page(address >> PAGE_LOG2)
             parts.append(bytes(count) if page is None else page[offset : offset + count].tobytes())
             address, size = address + count, size - count
         return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -146,6 +146,13 @@ class Memory:
     def leaf(self, index: int) -> bytes:
         """The LEAF_BYTES bytes of leaf `index`."""
         return self.read(index << LEAF_LOG2, LEAF_BYTES)
+
+    def _source_page(self, index: int) -> Page | None:
+        page = self._source.page(index)
+        # The fast loop reads pages by their host address.
+        if page is not None and (page.dtype != np.uint8 or page.size != PAGE_BYTES or not page.flags.c_contiguous):
+            raise VmError(f"the source's page {index} is not {PAGE_BYTES} contiguous bytes")
+        return page
 
     @staticmethod
     def _check(address: int, size: int) -> None:

@@ -5,7 +5,6 @@ asked. So a k-section, whose questions lie closer and closer together, runs each
 """
 
 from bisect import bisect_right
-from functools import cached_property
 from typing import Final
 
 from vm.constants import RUNNING
@@ -30,10 +29,16 @@ class MachineTrace:
         self._order = [0]
         self._asked: list[int] = []
         self._hashes: dict[int, bytes] = {}
+        self._steps: int | None = None
 
-    @cached_property
+    @property
     def steps(self) -> int:
         """Steps until the machine has halted or trapped, the step into that state included; at most the limit."""
+        if self._steps is None:
+            self._steps = self._first_pass()
+        return self._steps
+
+    def _first_pass(self) -> int:
         state, t, interval = self._states[0].fork(), 0, _FIRST_INTERVAL
         while state.status == RUNNING and t < self._limit:
             t += run(state, min(interval - t % interval, self._limit - t))
@@ -58,8 +63,7 @@ class MachineTrace:
     def _clamp(self, t: int) -> int:
         if t < 0:
             raise VmError(f"there is no step {t}")
-        known: int = self.__dict__.get("steps", t)
-        return min(t, self._limit, known)
+        return min(t, self._limit if self._steps is None else self._steps)
 
     def _at(self, t: int) -> State:
         t = self._clamp(t)

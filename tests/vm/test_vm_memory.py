@@ -10,6 +10,8 @@ from vm.errors import VmError
 from vm.keccak import keccak256
 from vm.memory import ZERO_PAGE, ZERO_SOURCE, Memory
 from vm.merkle import ZERO, encode_path, fold, subtree_root
+from vm.run import run
+from vm.state import State
 
 WINDOW = 5 * PAGE_BYTES
 # Windows far apart: at both ends, across the middle, and somewhere.
@@ -194,6 +196,31 @@ def test_zeroing_what_the_source_has():
     memory = Memory(BytesSource(b"abc"))
     memory.write(0, bytes(3))
     assert memory.root() == ZERO[DEPTH]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        np.zeros(PAGE_BYTES - 1, np.uint8),
+        np.zeros(PAGE_BYTES + 1, np.uint8),
+        np.zeros(2 * PAGE_BYTES, np.uint8)[::2],
+        np.zeros(PAGE_BYTES, np.int8),
+    ],
+)
+def test_sources_whose_pages_are_no_pages_are_refused(page):
+    class Bad(BytesSource):
+        def page(self, index):
+            return page
+
+    memory = Memory(Bad(b""))
+    with pytest.raises(VmError):
+        memory.read(4090, 1)
+    with pytest.raises(VmError):
+        memory.page(3)
+    with pytest.raises(VmError):
+        memory.write(0, b"x")
+    with pytest.raises(VmError):
+        run(State(memory), 1)
 
 
 def test_pages_are_read_only():

@@ -57,8 +57,9 @@ def test_pitfall_21_random_programs_after_every_instruction(seed, base):
 @pytest.mark.parametrize("seed", range(2000))
 def test_many_random_programs(seed):
     rng = random.Random(seed)
-    base = rng.choice((0, 0x1000, PAGE_BYTES - 64, WINDOW_BYTES - 64, MEMORY_BYTES - 256))
-    lockstep(random_state(rng, base=base, length=rng.choice((8, 64, 300))), 400)
+    length = rng.choice((8, 64, 300))
+    base = rng.choice((0, 0x1000, PAGE_BYTES - 64, WINDOW_BYTES - 64, MEMORY_BYTES - 4 * length))
+    lockstep(random_state(rng, base=base, length=length), 400)
 
 
 @settings(max_examples=60)
