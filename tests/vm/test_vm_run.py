@@ -1,18 +1,23 @@
 """The fast loop against the definition, after every instruction, on programs that do odd things."""
 
+import inspect
 import random
+import re
 from concurrent.futures import ThreadPoolExecutor
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba.core.dispatcher import Dispatcher
 from vm_asm import EXIT, assemble, program
 from vm_programs import CODE_REGISTER, random_state
 
-from vm import fast
+from vm import fast, keccak, predecode
 from vm.constants import HALTED, MEMORY_BYTES, PAGE_BYTES, RUNNING, SCRATCH_BASE, TRAPPED
 from vm.isa import encode
+from vm.keccak import hash_subtrees
 from vm.memory import Memory
 from vm.predecode import WINDOW_BYTES
 from vm.run import MAX_STEPS, run
@@ -263,6 +268,28 @@ def test_pitfall_22_registers_are_full_64_bit_numbers():
     assert state.registers == values
     assert all(type(x) is int for x in state.registers)
     assert type(state.pc) is int
+
+
+def test_pitfall_22_nothing_became_a_float():
+    run(program(*EXIT), 10)
+    hash_subtrees(np.zeros(PAGE_BYTES, np.uint8), 128)
+    dispatchers = [
+        f for module in (fast, predecode, keccak) for f in vars(module).values() if isinstance(f, Dispatcher)
+    ]
+    signatures = [str(signature) for f in dispatchers for signature in f.nopython_signatures]
+    assert {"execute", "decode_page", "_hash_pairs"} <= {f.__name__ for f in dispatchers}
+    assert signatures
+    assert not [signature for signature in signatures if "float" in signature]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("function", [fast.execute, fast.map_page, predecode.decode_page, keccak._hash_subtrees])
+def test_pitfall_22_no_float_in_the_code(function):
+    again = numba.njit(nogil=True, error_model="numpy")(function.py_func)
+    again.compile((numba.int64,) * len(inspect.signature(function.py_func).parameters))
+    (code,) = again.inspect_llvm().values()
+    body = "\n".join(line for line in code.splitlines() if not line.startswith("declare"))
+    assert re.search(r"\b(double|float|fptosi|sitofp)\b", body) is None
 
 
 def test_runs_in_several_threads():
