@@ -30,7 +30,7 @@ class PostedClaim:
     claimed: "Receipt"
 
 
-def register(client: OpmlClient, account: Any, model: Model, uri: str = "") -> "Receipt | None":
+def register(client: Any, account: Any, model: Model, uri: str = "") -> "Receipt | None":
     """Makes the model known to the contract, if it is not. `uri` says where its image can be had."""
     return client.register_model(model.header, uri, account) if client.model(model.model_id) is None else None
 

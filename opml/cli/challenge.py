@@ -16,10 +16,14 @@ from opml.model import load
 
 @click.command("challenge")
 @click.argument("claim")
-@click.option("--model", "-m", required=True, type=click.Path(path_type=Path), help="The claim's model: ONNX file or image.")
+@click.option(
+    "--model", "-m", required=True, type=click.Path(path_type=Path), help="The claim's model: ONNX file or image."
+)
 @chain_options
 @model_options
-@click.option("--salt", type=click.IntRange(0, 2**256 - 1), default=0, help="Tells several games of one challenger apart.")
+@click.option(
+    "--salt", type=click.IntRange(0, 2**256 - 1), default=0, help="Tells several games of one challenger apart."
+)
 @poll_option
 @json_option
 def command(
@@ -81,7 +85,9 @@ def command(
     elif verdict.right:
         click.echo("the claim is right; there is nothing to challenge")
     elif verdict.winner is Role.CHALLENGER:
-        click.echo(f"the claim was wrong and is {verdict.status.name.lower()}; game 0x{(verdict.game_id or b'').hex()} is won")
+        click.echo(
+            f"the claim was wrong and is {verdict.status.name.lower()}; game 0x{(verdict.game_id or b'').hex()} is won"
+        )
     if not verdict.right and verdict.winner is not Role.CHALLENGER:
         if verdict.winner is None:
             known = {ClaimStatus.REJECTED: "rejected already", ClaimStatus.FINAL: "final"}

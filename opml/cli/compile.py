@@ -11,7 +11,9 @@ from opml.model import Model, load
 
 @click.command("compile")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("-o", "--output", "target", type=click.Path(path_type=Path), help="Image to write; by default MODEL.opml.")
+@click.option(
+    "-o", "--output", "target", type=click.Path(path_type=Path), help="Image to write; by default MODEL.opml."
+)
 @model_options
 @json_option
 def command(model: Path, target: Path | None, window: int, clock: int, one_phase: bool, as_json: bool) -> None:

@@ -15,7 +15,9 @@ from opml.errors import OpmlError
 
 
 @click.command("devnet")
-@click.option("--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="0 takes a free one."
+)
 @click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
@@ -23,7 +25,9 @@ from opml.errors import OpmlError
     show_default=True,
     help="Folder with the chain; it goes on from there after a restart.",
 )
-@click.option("-k", type=click.IntRange(2, 64), default=DEFAULT_K, show_default=True, help="Parts per round, if deployed now.")
+@click.option(
+    "-k", type=click.IntRange(2, 64), default=DEFAULT_K, show_default=True, help="Parts per round, if deployed now."
+)
 @json_option
 def command(port: int, data: Path, k: int, as_json: bool) -> None:
     """Serve a local chain over JSON-RPC on 127.0.0.1, with the contracts deployed and ten funded accounts.

@@ -73,5 +73,7 @@ def _print_header(described: dict[str, Any]) -> None:
     table = Table(title="header", title_justify="left", show_header=False)
     table.add_row("model id", described["model_id"])
     for name, value in described["header"].items():
-        table.add_row(name.replace("_", " "), str(value) if name not in ("input_address", "output_address") else f"{value:#x}")
+        table.add_row(
+            name.replace("_", " "), str(value) if name not in ("input_address", "output_address") else f"{value:#x}"
+        )
     output.print(table)

@@ -40,7 +40,11 @@ def model_options(function: F) -> F:
     for option in reversed(
         [
             click.option(
-                "--window", type=click.IntRange(1, 2**32 - 1), default=86400, show_default=True, help="Seconds to challenge."
+                "--window",
+                type=click.IntRange(1, 2**32 - 1),
+                default=86400,
+                show_default=True,
+                help="Seconds to challenge.",
             ),
             click.option(
                 "--clock",
@@ -63,10 +67,16 @@ def chain_options(function: F) -> F:
             click.option("--rpc", metavar="URL", help="JSON-RPC node; without it an embedded chain that ends with us."),
             click.option("--contract", metavar="ADDRESS", help="The Opml contract; on a devnet it is found."),
             click.option(
-                "--key-env", metavar="NAME", default="OPML_KEY", show_default=True, help="Variable with the private key."
+                "--key-env",
+                metavar="NAME",
+                default="OPML_KEY",
+                show_default=True,
+                help="Variable with the private key.",
             ),
             click.option(
-                "--keystore", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Keystore file (eth-account)."
+                "--keystore",
+                type=click.Path(exists=True, dir_okay=False, path_type=Path),
+                help="Keystore file (eth-account).",
             ),
         ]
     ):
@@ -76,7 +86,11 @@ def chain_options(function: F) -> F:
 
 def poll_option(function: F) -> F:
     return click.option(
-        "--poll", type=click.FloatRange(0.01), default=1.0, show_default=True, help="Seconds between two looks at the chain."
+        "--poll",
+        type=click.FloatRange(0.01),
+        default=1.0,
+        show_default=True,
+        help="Seconds between two looks at the chain.",
     )(function)
 
 

@@ -98,7 +98,9 @@ def command(
         if as_json:
             emit(body | {"status": "pending"})
         else:
-            console.print(f"posted; defend it with `opml prove {model} --claim 0x{claim_id.hex()}` before somebody challenges")
+            console.print(
+                f"posted; defend it with `opml prove {model} --claim 0x{claim_id.hex()}` before somebody challenges"
+            )
         return
     status = _defend(session, account, claim_id, loaded, poll)
     if as_json:

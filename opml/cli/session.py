@@ -66,7 +66,9 @@ def parse_id(text: str, what: str = "claim") -> bytes:
     except ValueError:
         value = b""
     if len(value) != 32:
-        raise DisputeError(f"{text!r} is no {what} id", "an id is 0x and 64 hexadecimal digits; `opml claims` lists them")
+        raise DisputeError(
+            f"{text!r} is no {what} id", "an id is 0x and 64 hexadecimal digits; `opml claims` lists them"
+        )
     return value
 
 

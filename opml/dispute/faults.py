@@ -6,9 +6,11 @@ For tests and demonstrations: the trace of somebody who is honest, and wrong.
 import numpy as np
 
 from opml.commitment import ModelMemory, Region
-from opml.dispute.trace import ModelTrace
+from opml.dispute.liars import REGISTER, FalseRun, flip
+from opml.dispute.trace import MachineTraceLike, ModelTrace
 from opml.errors import DisputeError
-from vm.constants import HALTED, LEAF_BYTES, REG_A0
+from opml.header import ModelHeader
+from vm.constants import HALTED, LEAF_BYTES, MODEL_LEVEL, REG_A0
 from vm.memory import Memory
 from vm.run import run
 from vm.state import entry_state
@@ -48,3 +50,45 @@ def with_fault(trace: ModelTrace, address: int, bit: int = 0, hidden: bool = Fal
 
 def _flipped(byte: bytes, bit: int) -> bytes:
     return bytes([byte[0] ^ 1 << bit])
+
+
+class Bluff:
+    """A false trace played to the end: where its machine does not reach the root it claims, the states are bluffed.
+
+    From instruction `step` of such a unit on, a register is wrong, and the last state has the claimed root in it. So
+    the game goes down to one instruction, where a faulty party that only knows its trace would have nothing to show.
+    """
+
+    def __init__(self, faulty: ModelTrace, step: int) -> None:
+        self._faulty = faulty
+        self._step = step
+
+    @property
+    def header(self) -> ModelHeader:
+        """The model's header."""
+        return self._faulty.header
+
+    @property
+    def tiles(self) -> int:
+        """Units of the tile phase."""
+        return self._faulty.tiles
+
+    @property
+    def output_root(self) -> bytes:
+        """Root of the false output."""
+        return self._faulty.output_root
+
+    def output_path(self) -> bytes:
+        """Its path in the last root."""
+        return self._faulty.output_path()
+
+    def tile_root(self, m: int) -> bytes:
+        """The false root before unit `m`."""
+        return self._faulty.tile_root(m)
+
+    def machine(self, m: int) -> MachineTraceLike:
+        """The true run where it ends as claimed, else a bluff."""
+        run = self._faulty.machine(m)
+        if run.state(run.steps).memory.node(MODEL_LEVEL, 0) == self.tile_root(m + 1):
+            return run
+        return FalseRun(run, self.tile_root(m + 1), self._step, lambda state: flip(state, REGISTER))
