@@ -39,9 +39,22 @@ LN2_HIGH: Final = _f("0x1.62e400p-1")
 LN2_LOW: Final = _f("0x1.7f7d1cp-20")
 LN2: Final = _f("0x1.62e430p-1")
 
-E0, E1, E2, E3, E4, E5 = map(
-    _f, ("0x1.6b5cb6p-10", "0x1.126a46p-7", "0x1.5557a8p-5", "0x1.555436p-3", "0x1.fffffep-2", "0x1p0")
+# Minimax polynomials, highest power first: of (e**f - 1 - f) / f**2 over |f| <= ln(2) / 2;
+EXP_0, EXP_1, EXP_2, EXP_3, EXP_4 = map(
+    _f, ("0x1.6d7a5cp-10", "0x1.123992p-7", "0x1.5554c0p-5", "0x1.555492p-3", "0x1p-1")
 )
+# of (ln(1 + m) - m + m**2 / 2) / m**3 over |m| <= 1/3;
+LOG_0, LOG_1, LOG_2, LOG_3 = map(_f, ("-0x1.07e136p-3", "0x1.1e769ap-3", "-0x1.f32464p-4", "0x1.1ed3c8p-3"))
+LOG_4, LOG_5, LOG_6, LOG_7 = map(_f, ("-0x1.559cfcp-3", "0x1.99d060p-3", "-0x1.fffef6p-3", "0x1.555506p-2"))
+# of (tanh(x) / x - 1) / x**2, in x**2, over |x| <= 0.625;
+TANH_0, TANH_1, TANH_2 = map(_f, ("-0x1.76922ap-8", "0x1.52509ep-6", "-0x1.b84340p-5"))
+TANH_3, TANH_4 = map(_f, ("0x1.110760p-3", "-0x1.555534p-2"))
+# of erf(x) / x - 1, in x**2, over |x| <= 0.93;
+NEAR_0, NEAR_1, NEAR_2, NEAR_3 = map(_f, ("0x1.4e459cp-14", "-0x1.a5ba96p-11", "0x1.544260p-8", "-0x1.b80080p-6"))
+NEAR_4, NEAR_5, NEAR_6 = map(_f, ("0x1.ce2d60p-4", "-0x1.812740p-2", "0x1.06eba8p-3"))
+# and of -ln(1 - erf(x)) / x - 1 over 0.9 <= x <= 4.
+FAR_0, FAR_1, FAR_2, FAR_3 = map(_f, ("0x1.638a7ap-18", "-0x1.a3054cp-15", "-0x1.cb811ap-16", "0x1.780c44p-9"))
+FAR_4, FAR_5, FAR_6, FAR_7 = map(_f, ("-0x1.71e07cp-6", "0x1.aec622p-4", "0x1.4576f4p-1", "0x1.0740bcp-3"))
 
 
 @jit
@@ -99,10 +112,10 @@ def exp(x):  # type: ignore[no-untyped-def]
     k = shifted - ROUNDER
     f = fma32(k, -LN2_HIGH, y)
     f = fma32(k, -LN2_LOW, f)
-    p = fma32(E0, f, E1)
-    p = fma32(p, f, E2)
-    p = fma32(p, f, E3)
-    p = fma32(p, f, E4)
+    p = fma32(EXP_0, f, EXP_1)
+    p = fma32(p, f, EXP_2)
+    p = fma32(p, f, EXP_3)
+    p = fma32(p, f, EXP_4)
     p = fma32(p, f, ONE)
     p = fma32(p, f, ONE)
     half = n >> 1
@@ -110,19 +123,6 @@ def exp(x):  # type: ignore[no-untyped-def]
     return p if x == x else NAN
 
 
-L0, L1, L2, L3, L4, L5, L6, L7 = map(
-    _f,
-    (
-        "-0x1.0ae000p-3",
-        "0x1.208000p-3",
-        "-0x1.f198b2p-4",
-        "0x1.1e5740p-3",
-        "-0x1.55b36cp-3",
-        "0x1.99d8b2p-3",
-        "-0x1.fffe02p-3",
-        "0x1.5554fap-2",
-    ),
-)
 TWO_THIRDS_BITS: Final = 0x3F2AAAAB
 
 
@@ -136,13 +136,13 @@ def log(x):  # type: ignore[no-untyped-def]
     m = bits_f32(bits - (e << 23)) - ONE
     k = (bits_f32(e + ROUNDER_BITS) - ROUNDER) - (np.float32(23) if subnormal else ZERO)
     s = m * m
-    p = fma32(L0, s, L2)
-    q = fma32(L1, s, L3)
-    p = fma32(p, s, L4)
-    q = fma32(q, s, L5)
-    p = fma32(p, s, L6)
+    p = fma32(LOG_0, s, LOG_2)
+    q = fma32(LOG_1, s, LOG_3)
+    p = fma32(p, s, LOG_4)
+    q = fma32(q, s, LOG_5)
+    p = fma32(p, s, LOG_6)
     p = fma32(q, m, p)
-    p = fma32(p, m, L7)
+    p = fma32(p, m, LOG_7)
     p = fma32(p, m, -HALF)
     p = fma32(p, s, m)
     p = fma32(k, LN2, p)
@@ -151,28 +151,31 @@ def log(x):  # type: ignore[no-untyped-def]
     return p if y >= ZERO else NAN
 
 
-T0, T1, T2, T3, T4 = map(_f, ("0x1.9af078p-8", "-0x1.593268p-6", "0x1.b92746p-5", "-0x1.110d20p-3", "0x1.55554ap-2"))
-
-
 @jit
 def tanh(x):  # type: ignore[no-untyped-def]
     """The hyperbolic tangent; odd, tanh(±inf) = ±1."""
     magnitude = abs32(x)
     far = ONE - TWO / (exp(magnitude + magnitude) + ONE)
     s = x * x
-    p = fma32(T0, s, T1)
-    p = fma32(p, s, T2)
-    p = fma32(p, s, T3)
-    p = fma32(p, s, T4)
-    near = fma32(-p * s, magnitude, magnitude)
-    return copy_sign(near if magnitude < np.float32(0.55) else far, x) if x == x else NAN
+    p = fma32(TANH_0, s, TANH_1)
+    p = fma32(p, s, TANH_2)
+    p = fma32(p, s, TANH_3)
+    p = fma32(p, s, TANH_4)
+    near = fma32(p * s, magnitude, magnitude)
+    return copy_sign(near if magnitude < np.float32(0.625) else far, x) if x == x else NAN
 
 
 @jit
 def sigmoid(x):  # type: ignore[no-untyped-def]
     """1 / (1 + e**-x)."""
     e = exp(-abs32(x))
-    return (ONE if x >= ZERO else e) / (ONE + e)
+    numerator = ONE if x >= ZERO else e
+    denominator = ONE + e
+    quotient = numerator / denominator
+    # What the sum has lost, and what the division leaves, times 1 / (1 + e), which is the quotient or its complement.
+    lost = e - (denominator - ONE)
+    rest = fma32(-quotient, lost, fma32(-quotient, denominator, numerator))
+    return fma32(rest, quotient if x >= ZERO else ONE - quotient, quotient)
 
 
 @jit
@@ -180,28 +183,20 @@ def erf(x):  # type: ignore[no-untyped-def]
     """The error function; odd, erf(±inf) = ±1."""
     t = abs32(x)
     t = t if t < np.float32(4) else np.float32(4)
+    p = fma32(FAR_0, t, FAR_1)
+    p = fma32(p, t, FAR_2)
+    p = fma32(p, t, FAR_3)
+    p = fma32(p, t, FAR_4)
+    p = fma32(p, t, FAR_5)
+    p = fma32(p, t, FAR_6)
+    p = fma32(p, t, FAR_7)
+    far = ONE - exp(fma32(p, -t, -t))
     s = t * t
-    p = fma32(_F0, t, _F1)
-    q = fma32(_F2, t, _F3)
-    p = fma32(p, s, q)
-    p = fma32(p, t, _F4)
-    p = fma32(p, t, _F5)
-    p = fma32(p, t, _F6)
-    p = fma32(p, t, -t)
-    far = ONE - exp(p)
-    n = fma32(_N0, s, _N1)
-    n = fma32(n, s, _N2)
-    n = fma32(n, s, _N3)
-    n = fma32(n, s, _N4)
-    n = fma32(n, s, _N5)
-    near = fma32(n, t, t)
+    p = fma32(NEAR_0, s, NEAR_1)
+    p = fma32(p, s, NEAR_2)
+    p = fma32(p, s, NEAR_3)
+    p = fma32(p, s, NEAR_4)
+    p = fma32(p, s, NEAR_5)
+    p = fma32(p, s, NEAR_6)
+    near = fma32(p, t, t)
     return copy_sign(far if t > np.float32(0.927734375) else near, x) if x == x else NAN
-
-
-_F0, _F1, _F2, _F3, _F4, _F5, _F6 = map(
-    np.float32,
-    (-1.72853470e-5, 3.83197126e-4, -3.88396438e-3, 2.42546219e-2, -1.06777877e-1, -6.34846687e-1, -1.28717512e-1),
-)
-_N0, _N1, _N2, _N3, _N4, _N5 = map(
-    np.float32, (-5.96761703e-4, 4.99119423e-3, -2.67681349e-2, 1.12819925e-1, -3.76125336e-1, 1.28379166e-1)
-)
