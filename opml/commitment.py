@@ -6,8 +6,10 @@ hashed once, in batch. Above the regions, each node keeps one hash per time at w
 so that a root, a node or a page "at m" costs at most one path of hashes, that of the one tensor then half written.
 """
 
+import os
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,6 +23,8 @@ from vm.merkle import ZERO, encode_path, fold
 
 Bytes = NDArray[np.uint8]
 PAGE_LEAVES = PAGE_BYTES // LEAF_BYTES
+# Pages are hashed on several threads in pieces of this many bytes.
+CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -88,10 +92,7 @@ class Region(Place):
     @cached_property
     def levels(self) -> list[Bytes]:
         """The finished region's nodes from PAGE_LEVEL up to its root, (n, 32) each, without those of the zero tail."""
-        whole = self.data.size // PAGE_BYTES * PAGE_BYTES
-        nodes = hash_subtrees(self.data[:whole], PAGE_LEAVES)
-        if whole < self.data.size:
-            nodes = np.concatenate([nodes, hash_subtrees(_padded(self.data[whole:]), PAGE_LEAVES)])
+        nodes = _page_roots(self.data)
         levels = [nodes]
         for level in range(PAGE_LEVEL, self.level):
             if len(nodes) % 2:
@@ -112,6 +113,22 @@ class Region(Place):
             start = local << PAGE_LOG2
             return _page_root(_padded(self.read(start, start + PAGE_BYTES, m)))
         return keccak256(self.node(level - 1, 2 * index, m) + self.node(level - 1, 2 * index + 1, m))
+
+
+def _page_roots(data: Bytes) -> Bytes:
+    """The roots of all pages, (n, 32), the last one filled up with zeros; large data on all processors."""
+    whole = data.size // PAGE_BYTES * PAGE_BYTES
+    chunks = [data[start : min(start + CHUNK, whole)] for start in range(0, whole, CHUNK)]
+    if whole < data.size:
+        chunks.append(_padded(data[whole:]))
+
+    def roots(chunk: Bytes) -> Bytes:
+        return hash_subtrees(chunk, PAGE_LEAVES)
+
+    if len(chunks) < 3:
+        return np.concatenate([roots(chunk) for chunk in chunks])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.concatenate(list(pool.map(roots, chunks)))
 
 
 def _padded(data: Bytes) -> Bytes:
@@ -222,21 +239,27 @@ class ModelMemory:
 
     def node(self, level: int, index: int, m: int) -> bytes:
         """Node (level, index) of the model half before tile `m`, 0 <= level <= MODEL_LEVEL."""
-        place = Place(index << (level + LEAF_LOG2), level)
         if level < PAGE_LEVEL:
-            return self._node_in_page(place, m)
-        region = self._at(place.address)
+            return self._node_in_page(Place(index << (level + LEAF_LOG2), level), m)
+        return self._node(level, index, m, self._active(m))
+
+    def _node(self, level: int, index: int, m: int, active: Region | None) -> bytes:
+        shift = level + LEAF_LOG2
+        region = self._at(index << shift)
         if region and region.level >= level:
             return region.node(level, index, m)
-        active = self._active(m)
-        if active and place.address <= active.address < place.address + place.size:
+        if active and active.address >> shift == index:
             if level == PAGE_LEVEL:
-                page = self.page(index, m)
-                return ZERO[level] if page is None else _page_root(page)
-            return keccak256(self.node(level - 1, 2 * index, m) + self.node(level - 1, 2 * index + 1, m))
+                return self._page_node(index, m)
+            left, right = (self._node(level - 1, child, m, active) for child in (2 * index, 2 * index + 1))
+            return keccak256(left + right)
         history = self._histories.get((level, index))
         i = bisect_right(history.times, m) if history else 0
         return history.hashes[i - 1] if history and i else ZERO[level]
+
+    def _page_node(self, index: int, m: int) -> bytes:
+        page = self.page(index, m)
+        return ZERO[PAGE_LEVEL] if page is None else _page_root(page)
 
     def _node_in_page(self, place: Place, m: int) -> bytes:
         page = self.page(place.address >> PAGE_LOG2, m)
@@ -289,8 +312,7 @@ class ModelMemory:
 
         def update(level: int, index: int, m: int) -> None:
             if level == PAGE_LEVEL:
-                page = self.page(index, m)
-                node = ZERO[level] if page is None else _page_root(page)
+                node = self._page_node(index, m)
             else:
                 node = keccak256(child(level - 1, 2 * index, m) + child(level - 1, 2 * index + 1, m))
             history = histories.setdefault((level, index), _History())

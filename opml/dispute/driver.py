@@ -1,23 +1,42 @@
-"""The players' loop: observe the chain, decide, act. It knows nothing else, so it may be stopped at any moment."""
+"""The players' loop: observe the chain, decide, act. It knows nothing else, so it may be stopped at any moment.
+
+For the same reason a chain that does not answer is asked again: whether a transaction whose receipt was lost has been
+mined shows in the state that the next look finds.
+"""
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from opml.dispute.court import Court
 from opml.dispute.game import ClaimStatus, ClaimView, GameView, Role, Stage
 from opml.dispute.moves import Move, Timeout
 from opml.dispute.player import Player, collectable, should_challenge, should_finalise
 from opml.dispute.trace import Trace
-from opml.errors import DisputeError, RevertError
+from opml.errors import ChainError, DisputeError, RevertError
 
 Progress = Callable[[GameView, Move], None]
 Sleep = Callable[[float], None]
+T = TypeVar("T")
 POLL_SECONDS = 1.0
+# How often in a row the chain may fail to answer.
+PATIENCE = 30
 
 
 def _ignore(view: GameView, move: Move) -> None:
     pass
+
+
+def _patiently(action: Callable[[], T], sleep: Sleep, poll: float) -> T:
+    """The action's result; it is repeated while the chain fails. A revert is an answer."""
+    for _ in range(PATIENCE):
+        try:
+            return action()
+        except RevertError:
+            raise
+        except ChainError:
+            sleep(poll)
+    return action()
 
 
 def turn(court: Court, account: Any, game_id: bytes, who: Player, progress: Progress = _ignore) -> GameView:
@@ -56,7 +75,7 @@ def play(
     """Play a game to its end; returns the winner. `sleep(poll)` is called while the other side thinks."""
     view = None
     while True:
-        before, view = view, turn(court, account, game_id, who, progress)
+        before, view = view, _patiently(lambda: turn(court, account, game_id, who, progress), sleep, poll)
         if view.winner:
             return view.winner
         if view == before:
@@ -74,15 +93,21 @@ def defend(
     poll: float = POLL_SECONDS,
 ) -> ClaimStatus:
     """Answer every challenge of our claim until it is final, or rejected and settled; then withdraw what is ours."""
-    games: list[GameView] = []
-    while True:
-        before, games = games, [turn(court, account, g, who, progress) for g in court.claim_games(claim_id)]
+
+    def look() -> tuple[list[GameView], ClaimView]:
+        games = [turn(court, account, game_id, who, progress) for game_id in court.claim_games(claim_id)]
         claim = _claim(court, claim_id)
         if should_finalise(claim, court.now()):
             court.finalise(claim_id, account)
             claim = _claim(court, claim_id)
         if claim.status is not ClaimStatus.PENDING and not claim.open_games:
             withdraw(court, account, claim_id)
+        return games, claim
+
+    games: list[GameView] = []
+    while True:
+        before, (games, claim) = games, _patiently(look, sleep, poll)
+        if claim.status is not ClaimStatus.PENDING and not claim.open_games:
             return claim.status
         if games == before:
             sleep(poll)
@@ -104,19 +129,25 @@ def settle(
     court: Court, account: Any, claim_id: bytes, *, sleep: Sleep = time.sleep, poll: float = POLL_SECONDS
 ) -> ClaimStatus:
     """After our game: wait until no other game of the claim is open, ending those that are out of time; withdraw."""
-    while True:
+
+    def look() -> tuple[ClaimView, bool]:
         claim = _claim(court, claim_id)
-        if not claim.open_games:
-            withdraw(court, account, claim_id)
-            return claim.status
-        late = [g for g in _games(court, claim_id) if g.turn and g.time_left(court.now()) < 0]
+        late = [game for game in _games(court, claim_id) if game.turn and game.time_left(court.now()) < 0]
         for game in late:
             try:
                 court.move(game.game_id, Timeout(), account)
             except RevertError:
                 if court.game_view(game.game_id) == game:
                     raise
-        if not late:
+        if not claim.open_games:
+            withdraw(court, account, claim_id)
+        return claim, bool(late)
+
+    while True:
+        claim, acted = _patiently(look, sleep, poll)
+        if not claim.open_games:
+            return claim.status
+        if not acted:
             sleep(poll)
 
 

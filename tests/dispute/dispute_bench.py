@@ -19,7 +19,7 @@ NONCES = count(1)
 
 @dataclass
 class Bench:
-    """`balance` and `burnt` are the contract's; `spent(role)` is what a side has put in less what it took out."""
+    """`balance`, `burnt` and `owed` (to anybody) are the contract's, in wei; `bonds`: prover's, challenger's."""
 
     court: Any
     accounts: dict[Role, Any]
@@ -28,7 +28,6 @@ class Bench:
     burnt: Callable[[], int]
     owed: Callable[[], int]
     bonds: tuple[int, int]
-    exact: bool
 
     def check_books(self) -> None:
         """The contract holds what it owes and what is burnt."""
@@ -85,7 +84,6 @@ def referee_bench(k: int = K) -> Bench:
         lambda: court.ledger.burnt,
         lambda: court.liabilities() - court.ledger.burnt,
         (court.prover_bond, court.challenger_bond),
-        exact=True,
     )
 
 
@@ -121,5 +119,4 @@ def chain_bench(chain: Any, k: int = K) -> Bench:
         court.burnt,
         owed,
         bonds,
-        exact=False,
     )

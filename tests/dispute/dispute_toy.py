@@ -163,17 +163,3 @@ def play_out(court: Referee, game_id: bytes, players: dict[Role, Player]) -> Gam
         else:
             court.advance(view.time_left(court.now()) + 1)
     return view
-
-
-__all__ = [
-    "CHALLENGER",
-    "CLOCK",
-    "INPUT",
-    "PROVER",
-    "STRANGER",
-    "WINDOW",
-    "ToyTrace",
-    "claim_toy",
-    "play_out",
-    "toy_court",
-]

@@ -127,6 +127,13 @@ def test_every_tile_changes_the_root_and_the_bytes_of_later_tiles_do_not() -> No
         assert [m for m in range(memory.tiles + 1) if lying.root(m) == roots[m]] == list(range(tile + 1))
 
 
+def test_large_regions_are_hashed_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("opml.commitment.CHUNK", 2 * PAGE)
+    for size in (2 * PAGE, 6 * PAGE, 7 * PAGE, 7 * PAGE + 1):
+        r = region(0, 10, size)
+        assert r.node(10, 0, 0) == naive([r], 0).node(10, 0)
+
+
 def test_pages_are_read_only_and_whole_ones_are_not_copied() -> None:
     memory = ModelMemory([region(0, 8, 2 * PAGE), region(2 * PAGE, 0, 3, 0)], Place(0, 8), Place(2 * PAGE, 0))
     cut = memory.cut(1)

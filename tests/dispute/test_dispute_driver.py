@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from random import Random
 
 import pytest
 from dispute_bench import Bench, referee_bench
@@ -9,13 +10,13 @@ from dispute_referee import Account, Referee
 from dispute_tiny import CLOCK, WINDOW, tiny_trace
 from dispute_toy import CHALLENGER, PROVER, STRANGER, ToyTrace, claim_toy, toy_court
 
-from opml.dispute.driver import challenge, defend, play, settle, turn, withdraw
+from opml.dispute.driver import PATIENCE, challenge, defend, play, settle, turn, withdraw
 from opml.dispute.game import ClaimStatus, GameView, Role
 from opml.dispute.liars import LIARS, Spot
 from opml.dispute.moves import Choose, Move, Step, Timeout
 from opml.dispute.player import Player, player
 from opml.dispute.trace import Trace
-from opml.errors import DisputeError, RevertError
+from opml.errors import ChainError, DisputeError, RevertError
 
 TRACE = tiny_trace()
 SPOT = Spot(4, 9)
@@ -200,6 +201,57 @@ def test_to_be_beaten_to_a_move_is_no_error() -> None:
     racing = Racing(court, lambda: court.timeout(game_id, STRANGER))
     view = turn(racing, CHALLENGER, game_id, player(truth, Role.CHALLENGER))  # type: ignore[arg-type]
     assert view.winner is Role.CHALLENGER
+
+
+class Flaky:
+    """A court whose node often fails, before a transaction was sent or after it was mined."""
+
+    def __init__(self, court: object, seed: int) -> None:
+        self._court, self._random = court, Random(seed)
+
+    def __getattr__(self, name: str) -> object:
+        def call(*args: object) -> object:
+            if self._random.random() < 0.2:
+                raise ChainError("the node does not answer")
+            result = getattr(self._court, name)(*args)
+            if self._random.random() < 0.5 and name in ("move", "finalise", "withdraw"):
+                raise ChainError("the receipt was lost")
+            return result
+
+        return call
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_node_that_fails_now_and_then_costs_no_game(seed: int) -> None:
+    bench = referee_bench()
+    court, prover, challenger = bench.court, bench.accounts[Role.PROVER], bench.accounts[Role.CHALLENGER]
+    true, false = bench.claim(TRACE.output_root), bench.claim(false_trace().output_root)
+    liar = LIARS["register"].player(TRACE, Role.CHALLENGER, SPOT)
+    flaky, wrong, mine = Flaky(court, seed), bench.challenge(true), bench.challenge(false)
+
+    def others(_: float) -> None:
+        for game, account, side in ((wrong, challenger, liar), (mine, prover, player(false_trace(), Role.PROVER))):
+            turn(court, account, game, side)
+        if court.game_view(wrong).winner and court.game_view(mine).winner:
+            bench.advance(WINDOW // 10)
+
+    honest = player(TRACE, Role.CHALLENGER)
+    assert play(flaky, challenger, mine, honest, sleep=others) is Role.CHALLENGER  # type: ignore[arg-type]
+    assert settle(flaky, challenger, false, sleep=others) is ClaimStatus.REJECTED  # type: ignore[arg-type]
+    honest = player(TRACE, Role.PROVER)
+    assert defend(flaky, prover, true, honest, sleep=others) is ClaimStatus.FINAL  # type: ignore[arg-type]
+    assert bench.balance() == bench.burnt()
+
+
+def test_a_node_that_never_answers_is_an_error_in_the_end() -> None:
+    class Dead:
+        def __getattr__(self, name: str) -> object:
+            raise ChainError("the node does not answer")
+
+    waits: list[float] = []
+    with pytest.raises(ChainError, match="does not answer"):
+        play(Dead(), PROVER, bytes(32), player(TRACE, Role.PROVER), sleep=waits.append)  # type: ignore[arg-type]
+    assert len(waits) == PATIENCE
 
 
 def test_a_move_that_the_contract_refuses_is_an_error_that_says_so() -> None:
