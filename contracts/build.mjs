@@ -32,12 +32,12 @@ function sorted(value) {
   return Object.fromEntries(Object.keys(value).sort().map((key) => [key, sorted(value[key])]));
 }
 
-function compile(sources) {
-  const input = {
-    language: "Solidity",
-    sources,
-    settings: { ...SETTINGS, outputSelection: { "*": { "*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"] } } },
-  };
+// Compiles the contracts of the files for which `wanted` is true; the others are only read.
+function compile(sources, wanted) {
+  const parts = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"];
+  const files = Object.keys(sources).filter(wanted);
+  const outputSelection = Object.fromEntries(files.map((file) => [file, { "*": parts }]));
+  const input = { language: "Solidity", sources, settings: { ...SETTINGS, outputSelection } };
   const output = JSON.parse(solc.compile(JSON.stringify(input)));
   const problems = output.errors ?? [];
   for (const problem of problems) console.error(problem.formattedMessage);
@@ -59,13 +59,14 @@ const args = process.argv.slice(2);
 const option = (name) => (args.includes(name) ? resolve(args[args.indexOf(name) + 1]) : undefined);
 const testOut = option("--tests");
 const out = testOut ?? option("--out") ?? join(here, "..", "opml", "chain", "artifacts");
-const contracts = compile(testOut ? { ...sourcesIn("src"), ...sourcesIn("test") } : sourcesIn("src"));
+const contracts = testOut
+  ? compile({ ...sourcesIn("src"), ...sourcesIn("test") }, (file) => file.startsWith("test/"))
+  : compile(sourcesIn("src"), (file) => PUBLISHED.some((name) => file === `src/${name}.sol`));
 
 mkdirSync(out, { recursive: true });
-for (const [file, members] of Object.entries(contracts)) {
+for (const members of Object.values(contracts)) {
   for (const [name, contract] of Object.entries(members)) {
-    const wanted = testOut ? file.startsWith("test/") : PUBLISHED.includes(name);
-    if (!wanted || contract.evm.bytecode.object === "") continue;
+    if (contract.evm === undefined) continue; // only read
     const built = artifact(name, contract);
     writeFileSync(join(out, `${name}.json`), `${JSON.stringify(sorted(built), null, 2)}\n`);
     console.log(`${name}: ${built.deployedBytecodeSize} bytes`);

@@ -168,10 +168,13 @@ interface IOpml {
 
     /// @notice Opens a game against a pending claim, up to and including its deadline. Value: exactly `challengerBond`.
     ///         The prover's clock starts.
+    /// @param claimId a pending claim
+    /// @param salt tells games of one challenger against one claim apart
     /// @return gameId keccak256(abi.encode(claimId, sender, salt))
     function challenge(bytes32 claimId, uint256 salt) external payable returns (bytes32 gameId);
 
     /// @notice Prover, stage OPEN: commits to the whole run, and makes the first post.
+    /// @param gameId as `challenge` gave it
     /// @param finalRoot the model half after the inference, S_M
     /// @param outputPath from the output region to it (height 34 - outputLevel)
     /// @param states the first post; empty if the model has one unit only
@@ -179,13 +182,17 @@ interface IOpml {
 
     /// @notice Prover, stage POST: the states at boundaries 1..p-1 of the range, p = min(k, length); boundary i is at
     ///         position + floor(i * length / p).
-    /// @param position of the range for which the states are meant, as is `length`. If a reorganisation of the chain
-    ///        replaced the choice that this post answers, it reverts (StaleMove) and does not become a false
-    ///        statement by an honest prover. `choose` and `enter` carry the same for the same reason.
+    /// @param gameId as `challenge` gave it
+    /// @param position of the range for which the states are meant. If a reorganisation of the chain replaced the
+    ///        choice that this post answers, it reverts (StaleMove) and does not become a false statement by an honest
+    ///        prover. `choose` and `enter` carry the same for the same reason.
+    /// @param length of that range
+    /// @param states p - 1 of them
     function post(bytes32 gameId, uint64 position, uint64 length, bytes32[] calldata states) external;
 
     /// @notice Challenger, stage CHOOSE: narrows the range to segment j, from boundary j to boundary j + 1: the first
     ///         at whose end the challenger disagrees.
+    /// @param gameId as `challenge` gave it
     /// @param position of the range of the post that this answers
     /// @param length of it
     /// @param segment j, below p
@@ -196,7 +203,8 @@ interface IOpml {
 
     /// @notice Prover, stage ENTER: descends from one tile to its instructions. The start state is set by the
     ///         contract: root keccak(lo ‖ zero scratch), pc = entry, a0 = position * stride, a1 = stride, rest 0.
-    /// @param position the tile for which this is meant
+    /// @param gameId as `challenge` gave it
+    /// @param position the unit of the tile phase for which this is meant
     /// @param steps instructions until the machine has halted, 1 to maxSteps
     /// @param endState the machine after them (289 bytes): halted, a0 = 0, root keccak(hi ‖ scratchRoot)
     /// @param scratchRoot root of its scratch half
@@ -211,21 +219,26 @@ interface IOpml {
     ) external;
 
     /// @notice Anyone, stage STEP, while the prover's clock runs: executes the one instruction and decides the game.
+    /// @param gameId as `challenge` gave it
     /// @param witness as IStepVerifier.step takes it, beginning with the agreed state
     function step(bytes32 gameId, bytes calldata witness) external;
 
     /// @notice Anyone: the player on turn has let more time pass than was left, and loses.
+    /// @param gameId as `challenge` gave it
     function timeout(bytes32 gameId) external;
 
     /// @notice Anyone, after the deadline and with no game open: the claim is final, its bond credited back.
+    /// @param claimId a pending claim
     function finalise(bytes32 claimId) external;
 
     /// @notice Credits the sender's shares in the given games (lost by provers, claim settled), then pays out all of
     ///         the sender's credit.
+    /// @param gameIds may be empty; a share can be collected once
     function withdraw(bytes32[] calldata gameIds) external;
 
     // -------------------------------------------------------------------------------------------------- views
 
+    /// @notice All zero if there is none of that id; likewise `claims` and `games`.
     function models(bytes32 modelId) external view returns (Model memory);
     function claims(bytes32 claimId) external view returns (Claim memory);
     function games(bytes32 gameId) external view returns (Game memory);
@@ -233,9 +246,12 @@ interface IOpml {
     function credit(address account) external view returns (uint256);
     /// @notice Wei that nobody will ever get: it stays in the contract, which has no way to send it.
     function burnt() external view returns (uint256);
+    /// @notice Wei that a claim takes.
     function proverBond() external view returns (uint256);
+    /// @notice Wei that a challenge takes.
     function challengerBond() external view returns (uint256);
     /// @notice The largest number of parts into which one round divides a range.
     function k() external view returns (uint256);
+    /// @notice The contract that executes the last step.
     function verifier() external view returns (IStepVerifier);
 }
