@@ -5,10 +5,11 @@ import pytest
 from dispute_bench import Bench, referee_bench
 from dispute_tiny import INPUT, INPUTS, MID, MIDDLE, OUTPUT, TILES, WEIGHT, WEIGHTS, tiny_memory, tiny_trace
 
-from opml.dispute.faults import with_fault
+from opml.dispute.faults import Bluff, with_fault
 from opml.dispute.game import GameView, Phase, Role
+from opml.dispute.moves import Step
 from opml.dispute.player import player, should_challenge
-from opml.dispute.trace import ModelTrace
+from opml.dispute.trace import ModelTrace, Trace
 from opml.errors import DisputeError
 
 TRUTH = tiny_trace()
@@ -55,6 +56,19 @@ def test_in_one_phase_the_machine_itself_speaks_against_the_faulty_kernels(lying
         faulty = with_fault(tiny_trace(one_phase=True), MIDDLE + 32, bit=bit)
         view = game(referee_bench(), faulty, lying)
         assert view.phase is (Phase.TILE if lying is Role.PROVER else Phase.INSTRUCTION)
+
+
+@pytest.mark.parametrize("lying", Role)
+def test_a_bluff_brings_the_game_down_to_the_chosen_instruction(lying: Role) -> None:
+    for address, tile in ((WEIGHT + 24, 3), (MIDDLE + 64, 2), (OUTPUT, MID)):
+        bluff = Bluff(with_fault(TRUTH, address, hidden=address < MIDDLE), step=11)
+        bench = referee_bench()
+        traces: dict[Role, Trace] = {lying: bluff, lying.other: TRUTH}
+        game_id = bench.challenge(bench.claim(traces[Role.PROVER].output_root))
+        view, moves, refused = bench.play_out(game_id, {role: player(trace, role) for role, trace in traces.items()})
+        assert (view.winner, view.phase, view.tile, view.position) == (lying.other, Phase.INSTRUCTION, tile, 11)
+        assert isinstance(moves[-1], Step)
+        assert refused == []
 
 
 def test_the_faulty_memory_is_what_a_native_run_on_the_flipped_bit_gives() -> None:
