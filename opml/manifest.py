@@ -140,8 +140,15 @@ def input_types(manifest: Manifest) -> dict[str, TensorType]:
 
 
 def make_manifest(graph: Graph, header: ModelHeader, sections: list[SectionJson]) -> Manifest:
-    """The manifest of a graph of primitives."""
+    """The manifest of a graph of primitives. Raises ImageError where a limit of the format is passed."""
+    try:
+        return _manifest(graph, header, sections)
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors(include_url=False, include_input=False)[0]["loc"]))
+        raise ImageError(f"the graph does not fit into an image: {error.title}.{where}") from None
 
+
+def _manifest(graph: Graph, header: ModelHeader, sections: list[SectionJson]) -> Manifest:
     def tensor(name: str) -> TensorJson:
         kind = graph.types[name]
         return TensorJson(name=name, dtype=kind.dtype.value, shape=list(kind.shape))

@@ -25,6 +25,8 @@ MAX_OPSET: int = onnx.defs.onnx_opset_version()
 MAX_FILE_BYTES = 1 << 31
 MAX_NODES = 1 << 16
 MAX_RANK = 16
+# An image's manifest holds names of up to 4096 characters, and passes lengthen them.
+MAX_NAME = 1024
 _DOMAINS = ("", "ai.onnx")
 
 _DTYPES = {
@@ -71,6 +73,7 @@ def read_onnx(source: str | os.PathLike[str] | bytes, dims: Mapping[str, int] | 
     if proto.sparse_initializer:
         raise UnsupportedError("sparse initialisers")
 
+    _check_name(proto.name)
     graph = OnnxGraph(proto.name, [], [], [], {}, {}, opset)
     for tensor in proto.initializer:
         _define(graph, tensor.name, "initialiser")
@@ -118,8 +121,14 @@ def _opset(model: ModelProto) -> int:
 def _define(graph: OnnxGraph, name: str, what: str) -> None:
     if not name:
         raise ModelError(f"an {what} without a name")
+    _check_name(name)
     if name in graph.types:
         raise ModelError(f"{name!r} is defined twice")
+
+
+def _check_name(name: str) -> None:
+    if len(name) > MAX_NAME:
+        raise UnsupportedError(f"the name {name[:40]}… has {len(name)} characters; opml has room for {MAX_NAME}")
 
 
 def _add_constant(graph: OnnxGraph, name: str, value: Array) -> None:
@@ -206,6 +215,7 @@ def _read_node(graph: OnnxGraph, node: onnx.NodeProto, what: str) -> None:
     for name in node.input:
         if name and name not in graph.types:
             raise ModelError(f"{what} reads {name!r}, which no earlier node computes")
+    _check_name(node.name)
     inputs = list(node.input)
     attrs: dict[str, Attribute] = {}
     tensors: dict[str, Array] = {}

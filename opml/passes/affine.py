@@ -94,9 +94,9 @@ class _Folder:
             shape: tuple[int, ...] = (-1, *(1,) * (weight.ndim - 1))
         else:
             shape = (-1, 1) if node.attrs["trans_b"] else (-1,)
-        scaled = [evaluate("mul", [weight, vector.reshape(shape)], {})]
+        scaled = [evaluate("mul", [weight, vector.reshape(shape)], {}, fast=True)]
         if bias is not None:
-            scaled.append(evaluate("mul", [bias, vector], {}))
+            scaled.append(evaluate("mul", [bias, vector], {}, fast=True))
         if not all(np.isfinite(value).all() for value in (vector, *scaled)):
             return None
         names = [self.constant(f"{node.inputs[1 + i]}.scaled", value) for i, value in enumerate(scaled)]

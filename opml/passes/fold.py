@@ -1,7 +1,7 @@
-"""Constant folding: a node of constants is computed now, by the operators' own definitions.
+"""Constant folding: a node of constants is computed now, by the operators' own kernels.
 
-The bits are those that the guest would compute. What folding may cost is bounded, so that a small file cannot make a
-large image; a node beyond the bound stays in the program.
+The bits are those that the guest would compute, since a fast kernel has the bits of its definition. What folding may
+cost is bounded, so that a small file cannot make a large image; a node beyond the bound stays in the program.
 """
 
 from collections.abc import Sequence
@@ -42,4 +42,4 @@ def fold(op: str, inputs: Sequence[Array | None], out: TensorType, attrs: Attrs,
     tiles = -(-out.nbytes // LEAF_BYTES)
     if not budget.take(out.nbytes, tiles * OPS[op].cost(types, out, attrs)):
         return None
-    return evaluate(op, inputs, attrs)
+    return evaluate(op, inputs, attrs, fast=True)

@@ -301,3 +301,11 @@ def test_another_constant_is_another_model() -> None:
     changed.view(np.uint8).reshape(-1)[-1] ^= 1
     other = replace(program, graph=replace(program.graph, constants=program.constants | {name: changed}))
     assert build_image(other, GUEST, window=1, clock=1).model_id != image.model_id
+
+
+def test_a_graph_that_no_manifest_can_hold(tmp_path: Path) -> None:
+    node = helper.make_node("Unsqueeze", ["x", "axes"], ["y"])
+    data = make_model([node], {"x": numbers(3)}, ["y"], {"axes": np.arange(100)}).SerializeToString()
+    with pytest.raises((ModelError, ImageError)):
+        write_image(compile_onnx(data, guest=GUEST), tmp_path / "a.opml")
+    assert list(tmp_path.iterdir()) == []

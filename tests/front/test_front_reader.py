@@ -241,6 +241,16 @@ def test_nothing_computes_an_input_or_an_output() -> None:
     refused(make_model([helper.make_node("Relu", ["x"], [""])], {"x": X}, ["x"]), ModelError, "no output")
 
 
+def test_names_without_end() -> None:
+    for field in ("node", "tensor", "graph"):
+        model = relu()
+        if field == "tensor":
+            model.graph.node[0].output[0] = model.graph.output[0].name = "n" * 5000
+        else:
+            (model.graph if field == "graph" else model.graph.node[0]).name = "n" * 5000
+        refused(model, UnsupportedError, "5000 characters")
+
+
 def test_an_output_that_is_an_input() -> None:
     refused(make_model([], {"x": X}, ["x"]), UnsupportedError, "'x'", "input and an output")
 
