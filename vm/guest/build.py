@@ -61,9 +61,9 @@ _ATTRIBUTES: Final = 'nounwind null_pointer_is_valid "no-builtins" "no-jump-tabl
 def build(kernels: Mapping[int, Any]) -> bytes:
     """The image of a guest whose operators are `kernels`: code number -> jitted `tile(record: int64, tile: int64)`.
 
-    Kernels must be importable by name. The same kernels give the same bytes on any computer. Raises GuestError,
-    naming the function or symbol, for what the machine does not have: double arithmetic, exceptions, memory
-    allocation, unknown relocations.
+    Kernels must be importable by name. The same kernels give the same bytes on any computer, with the same versions
+    of Python (whose byte code numba reads), numba and llvmlite. Raises GuestError, naming the function or symbol, for
+    what the machine does not have: double arithmetic, exceptions, memory allocation, unknown relocations.
     """
     if not kernels:
         raise GuestError("a guest needs at least one kernel")
@@ -139,7 +139,7 @@ class _Glue:
         functions: dict[int, ir.Function] = {}
         for code, kernel in sorted(kernels.items()):
             if id(kernel) not in functions:
-                body = self._define(f"tile.{code}", ir.VoidType(), [_WORD, _WORD], "noinline")
+                body = self._define(f"{kernel.py_func.__qualname__} (operator {code})", ir.VoidType(), [_WORD, _WORD], "noinline")
                 self._call(body, kernel, body.function.args)
                 body.ret_void()
                 functions[id(kernel)] = body.function

@@ -296,7 +296,8 @@ def from_i64(x):  # type: ignore[no-untyped-def]
     """The nearest binary32 to a signed integer."""
     if x == 0:
         return 0
-    return pack(x >> 63, 189, x if x >= 0 else wrap_sub(0, x))
+    sign = x >> 63
+    return pack(sign, 189, wrap_sub(x ^ sign, sign))
 
 
 @jit
