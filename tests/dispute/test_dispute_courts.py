@@ -72,7 +72,6 @@ def test_one_phase(bench: Bench, name: str, lying: Role) -> None:
         judge(bench, name, lying, Spot(0, step), one_phase=True)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("lying", Role)
 def test_every_instruction_of_every_tile_can_be_the_disputed_one(lying: Role) -> None:
     for tile in range(TILES):

@@ -1,5 +1,7 @@
 """Whole games on toy traces: honest against lying, for every liar, every leaf and many shapes. The honest side wins."""
 
+from dataclasses import replace
+
 import pytest
 from dispute_referee import Referee
 from dispute_toy import CHALLENGER, PROVER, WINDOW, ToyTrace, claim_toy, play_out, toy_court
@@ -190,3 +192,25 @@ def test_a_player_on_the_other_sides_turn_waits_and_after_the_end_does_nothing()
     court.timeout(game_id, CHALLENGER)
     assert challenger(court.game_view(game_id), court.now()) is None
     assert player(truth, Role.PROVER)(court.game_view(game_id), court.now()) is None
+
+
+@pytest.mark.parametrize("lying", Role)
+def test_nobody_executes_a_step_that_decides_against_him_or_begins_elsewhere(lying: Role) -> None:
+    truth = ToyTrace(6, 7)
+    court, model_id = toy_court(truth, 3)
+    false = LIARS["register"].trace(truth, Spot(3, 4))
+    traces = {lying: false, lying.other: truth}
+    claim_id = claim_toy(court, model_id, truth, traces[Role.PROVER].output_root)
+    game_id, _ = court.challenge(claim_id, 0, CHALLENGER)
+    accounts = {Role.PROVER: PROVER, Role.CHALLENGER: CHALLENGER}
+    while (view := court.game_view(game_id)).stage is not Stage.STEP:
+        role = view.turn
+        assert role is not None
+        move = player(traces[role], role)(view, court.now())
+        assert move is not None
+        court.move(game_id, move, accounts[role])
+    for role in Role:
+        move = player(truth, role)(view, court.now())
+        assert (move == Step(truth.machine(3).witness(4))) is (role is lying.other)
+        assert (move is None) is (role is lying)
+        assert player(ToyTrace(6, 8), role)(replace(view, lo=bytes(32)), court.now()) is None
