@@ -40,12 +40,11 @@ def check_bits(image: Image, feeds: Mapping[str, Array], seed: int) -> dict[str,
     for name, data in native.run_full(feeds).items():
         assert data.tobytes() == defined[name].tobytes(), f"native: {name}"
 
-    memory = Model(image).infer(feeds).memory
-    state = entry_state(Memory(memory.cut(0)), image.header.entry, 0, program.tiles)
-    run(state, program.max_steps)
+    state = run_machine(image, feeds)
     assert (state.status, state.registers[REG_A0]) == (HALTED, 0)
     for name, tensor in program.tensors.items():
         assert state.memory.read(tensor.address, tensor.type.nbytes) == defined[name].tobytes(), f"machine: {name}"
+    memory = Model(image).infer(feeds).memory
     assert state.memory.node(MODEL_LEVEL, 0) == memory.root(program.tiles)
     self_check(image.header, memory, seed=seed)
 
@@ -55,8 +54,8 @@ def check_bits(image: Image, feeds: Mapping[str, Array], seed: int) -> dict[str,
     return outputs
 
 
-def run_machine(image: Image, feeds: Mapping[str, Array]) -> tuple[State, int]:
-    """The machine's state after the whole program, and the steps it took, from the model and the inputs alone."""
+def run_machine(image: Image, feeds: Mapping[str, Array]) -> State:
+    """The machine's state after the whole program, from the model and the inputs alone."""
     program = image.program
     memory = Memory()
     for region in constant_regions(image):
@@ -64,7 +63,8 @@ def run_machine(image: Image, feeds: Mapping[str, Array]) -> tuple[State, int]:
     for port in program.inputs:
         memory.write(program.tensors[port.tensor].address, np.ascontiguousarray(feeds[port.name]).tobytes())
     state = entry_state(memory, image.header.entry, 0, program.tiles)
-    return state, run(state, program.max_steps)
+    run(state, program.max_steps)
+    return state
 
 
 def run_onnxruntime(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> dict[str, Array]:

@@ -11,6 +11,11 @@ from parity_builder import Array
 from parity_operators import MORE_OPERATORS, OPERATORS, models
 from parity_ways import check_bits, check_close, compile_model, run_onnxruntime
 
+from opml.dispute.selfcheck import self_check
+from opml.engine import Engine
+from opml.errors import SelfCheckError
+from opml.model_memory import constant_regions, input_bytes, model_memory
+
 Case = tuple[onnx.ModelProto, dict[str, Array], set[str]]
 SLOW_CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
 
@@ -60,6 +65,22 @@ def test_many_random_models(case: Case, seed: int) -> None:
 def test_many_random_models_on_any_floats(case: Case, seed: int) -> None:
     model, feeds, _ = case
     check_bits(compile_model(model), feeds, seed)
+
+
+@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=SLOW_CHECKS)
+@given(case=models(max_nodes=3), data=st.data())
+def test_a_flipped_bit_is_noticed(case: Case, data: st.DataObject) -> None:
+    """Wherever one bit of what a node has written is wrong, the machine disagrees."""
+    model, feeds, _ = case
+    image = compile_model(model)
+    tensors = Engine(image.program).run_full(feeds)
+    node = data.draw(st.sampled_from(image.program.nodes), label="node")
+    false = tensors[node.output].copy()
+    false[data.draw(st.integers(0, false.size - 1), label="byte")] ^= 1 << data.draw(st.integers(0, 7), label="bit")
+    tensors[node.output] = false
+    memory = model_memory(image, tensors, input_bytes(image.program, feeds), constant_regions(image))
+    with pytest.raises(SelfCheckError):
+        self_check(image.header, memory, count=image.program.tiles)
 
 
 def test_a_false_value_is_noticed() -> None:
