@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
 
 from opml.chain.client import OpmlClient
-from opml.cli.options import chain_options, emit, json_option, output
+from opml.cli.options import chain_options, console, emit, json_option
 from opml.cli.session import open_session, parse_id
 from opml.dispute.game import ClaimStatus, ClaimView
 from opml.errors import DisputeError
@@ -38,26 +37,17 @@ def command(
     if as_json:
         emit({"contract": client.address, "time": client.now(), "claims": rows})
         return
-    table = Table(title=f"claims at {client.address}", title_justify="left")
-    for name in ("claim", "model", "prover", "status", "challenge until", "games open", "lost"):
-        table.add_column(name, overflow="fold")
     now = client.now()
+    if not rows:
+        console.print(f"no claims at {client.address}")
     for row in rows:
         left = row["deadline"] - now
-        until = f"in {left} s" if left >= 0 else f"{-left} s ago"
-        table.add_row(
-            "0x" + row["claim_id"].hex(),
-            "0x" + row["model_id"].hex()[:16] + "…",
-            row["prover"],
-            row["status"],
-            until,
-            str(row["open_games"]),
-            str(row["lost_games"]),
-        )
-    output.print(table)
-    for row in rows:
+        window = f"may be challenged for {left} s" if left >= 0 else f"window closed {-left} s ago"
+        click.echo(f"0x{row['claim_id'].hex()} {row['status']}")
+        click.echo(f"  model 0x{row['model_id'].hex()}, prover {row['prover']}")
+        click.echo(f"  {window}; games: {row['open_games']} open, {row['lost_games']} lost by the prover")
         for game in row.get("games", []):
-            output.print(f"game 0x{game['game_id'].hex()}: {game['stage']}, challenger {game['challenger']}")
+            click.echo(f"  game 0x{game['game_id'].hex()}: {game['stage']}, challenger {game['challenger']}")
 
 
 def _row(client: OpmlClient, view: ClaimView, full: bool) -> dict[str, Any]:

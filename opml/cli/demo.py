@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 import opml
+from opml.chain.deploy import DEFAULT_K
 from opml.cli.moves import describe, operator_of
 from opml.cli.options import emit, json_option, load_inputs, output
 from opml.demo import Arena, Scene, Sent, scenes
@@ -36,7 +37,7 @@ ACTS = {
 )
 @click.option("--baseline", type=click.Path(path_type=Path), default=EXAMPLES / "mlp.onnx", help="One-phase model.")
 @click.option("--input", "-i", "input_file", help="Input for both, as `opml run` takes it; by default a scanned digit.")
-@click.option("-k", type=click.IntRange(2, 64), default=16, show_default=True, help="Parts per round.")
+@click.option("-k", type=click.IntRange(2, 64), default=DEFAULT_K, show_default=True, help="Parts per round.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Where the lies are.")
 @json_option
 def command(two_phase: Path, baseline: Path, input_file: str | None, k: int, seed: int, as_json: bool) -> None:

@@ -1,7 +1,6 @@
 """`opml devnet`: a chain for several processes on this computer."""
 
 import sys
-import threading
 from pathlib import Path
 
 import click
@@ -11,7 +10,6 @@ from opml.chain.accounts import dev_accounts
 from opml.chain.deploy import DEFAULT_K, ensure_dev_contract
 from opml.chain.devnet import DEFAULT_PORT, Devnet, serve
 from opml.cli.options import console, emit, json_option
-from opml.errors import OpmlError
 
 
 @click.command("devnet")
@@ -39,34 +37,21 @@ def command(port: int, data: Path, k: int, as_json: bool) -> None:
       opml devnet
       opml devnet --port 9000 --data /tmp/chain
     """
-    failed: list[OpmlError] = []
 
     def ready(devnet: Devnet) -> None:
-        try:
-            with connect(devnet.url) as chain:
-                address = ensure_dev_contract(chain, k=k)
-                chain_id = chain.chain_id
-        except OpmlError as error:
-            failed.append(error)
-            _stop(devnet)
-            return
+        with connect(devnet.url) as chain:
+            address, chain_id = ensure_dev_contract(chain, k=k), chain.chain_id
         accounts = [{"address": a.address, "key": "0x" + bytes(a.key).hex()} for a in dev_accounts()[:3]]
         if as_json:
             emit({"url": devnet.url, "chain_id": chain_id, "contract": address, "accounts": accounts, "data": data})
-            sys.stdout.flush()
-            return
-        click.echo(f"{devnet.url}  chain {chain_id}  contract {address}")
-        for account in accounts:
-            click.echo(f"  OPML_KEY={account['key']}  # {account['address']}")
-        console.print(f"the chain is kept in {data}; Ctrl-C stops")
+        else:
+            click.echo(f"{devnet.url}  chain {chain_id}  contract {address}")
+            for account in accounts:
+                click.echo(f"  OPML_KEY={account['key']}  # {account['address']}")
+            console.print(f"the chain is kept in {data}; Ctrl-C stops")
+        sys.stdout.flush()
 
     try:
         serve(data, port, ready)
     except KeyboardInterrupt:
         console.print("stopped")
-    if failed:
-        raise failed[0]
-
-
-def _stop(devnet: Devnet) -> None:
-    threading.Thread(target=devnet._server.shutdown, daemon=True).start()

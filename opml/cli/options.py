@@ -155,11 +155,12 @@ def _read_array(text: str) -> Array:
     if isinstance(loaded, np.ndarray):
         return loaded
     key, _, index = selectors[0].partition(":") if selectors else ("", "", "")
-    if key not in loaded.files:
-        raise InputError(f"{path} holds {', '.join(loaded.files)}", "name one of them: FILE.npz:KEY")
-    array: Array = loaded[key]
+    with loaded:
+        if key not in loaded.files:
+            raise InputError(f"{path} holds {', '.join(loaded.files)}", "name one of them: FILE.npz:KEY")
+        array: Array = loaded[key]
     if not index:
         return array
     if not index.isdigit() or array.ndim == 0 or int(index) >= array.shape[0]:
-        raise InputError(f"{path}: no index {index} in {key} of shape {array.shape}")
+        raise InputError(f"{path}: no index {index} in {key} of shape {list(array.shape)}")
     return array[int(index)]

@@ -1,1 +1,1 @@
-""""""
+"""The dispute: rules, moves, traces, the pure player, the loop around it, and those who lie."""
