@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from dispute_tiny import MID, OUTPUT, OUTPUT_PLACE, TILES, WEIGHTS, tiny_header, tiny_memory, tiny_regions, tiny_trace
+from vm_asm import assemble
 
 from opml.commitment import ModelMemory, Place, Region
 from opml.dispute.selfcheck import self_check
@@ -74,7 +75,8 @@ def test_the_self_check_refuses_a_guest_that_does_not_end_well() -> None:
     regions = tiny_regions()
     stuck = Region(0, 10, np.frombuffer((0x6F).to_bytes(4, "little"), np.uint8))
     trapped = Region(0, 10, np.zeros(4, np.uint8))
-    for guest in (stuck, trapped):
+    failing = assemble(("addi", "a0", "zero", 7), ("addi", "a7", "zero", 93), ("ecall",))
+    for guest in (stuck, trapped, Region(0, 10, np.frombuffer(failing, np.uint8))):
         memory = ModelMemory([guest, *regions[1:]], Place(0x20000, 0), OUTPUT_PLACE)
         with pytest.raises(SelfCheckError, match="did not end well"):
             self_check(tiny_header(), memory, count=1)
