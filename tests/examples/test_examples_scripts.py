@@ -1,0 +1,23 @@
+"""The numbered examples run, and end as they say."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+LAST_LINES = {
+    "01_run.py": "a 9 looks like a 9",
+    "02_claim.py": "so the digit is a 3",
+    "03_dispute.py": "the challenger wins, the claim is rejected",
+}
+
+
+def test_every_example_is_here() -> None:
+    assert {file.name for file in EXAMPLES.glob("*.py")} == set(LAST_LINES)
+
+
+@pytest.mark.parametrize("name", LAST_LINES)
+def test_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    assert capsys.readouterr().out.splitlines()[-1].startswith(LAST_LINES[name])
