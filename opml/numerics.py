@@ -33,6 +33,7 @@ ROUNDER_BITS: Final = 0x4B400000
 SIGN: Final = 0x80000000
 MAGNITUDE: Final = 0x7FFFFFFF
 INFINITY_BITS: Final = 0x7F800000
+NAN_BITS: Final = 0x7FC00000
 
 LOG2_E: Final = _f("0x1.715476p+0")
 LN2_HIGH: Final = _f("0x1.62e400p-1")
@@ -55,6 +56,11 @@ NEAR_4, NEAR_5, NEAR_6 = map(_f, ("0x1.ce2d60p-4", "-0x1.812740p-2", "0x1.06eba8
 # and of -ln(1 - erf(x)) / x - 1 over 0.9 <= x <= 4.
 FAR_0, FAR_1, FAR_2, FAR_3 = map(_f, ("0x1.638a7ap-18", "-0x1.a3054cp-15", "-0x1.cb811ap-16", "0x1.780c44p-9"))
 FAR_4, FAR_5, FAR_6, FAR_7 = map(_f, ("-0x1.71e07cp-6", "0x1.aec622p-4", "0x1.4576f4p-1", "0x1.0740bcp-3"))
+
+EXP_MOST, EXP_LEAST = np.float32(89), np.float32(-105)  # beyond, e**x overflows, or rounds to zero
+TANH_NEAR, ERF_NEAR = np.float32(0.625), np.float32(0.927734375)  # below, the polynomials in x
+ERF_ONE = np.float32(4)  # from here on, erf rounds to 1
+SUBNORMAL_SHIFT = np.float32(23)
 
 
 @jit
@@ -105,8 +111,8 @@ def ceil(x):  # type: ignore[no-untyped-def]
 def exp(x):  # type: ignore[no-untyped-def]
     """e**x. exp(-inf) = +0, exp(+inf) = +inf; overflow gives +inf, underflow is gradual."""
     y = x if x == x else ZERO
-    y = y if y < np.float32(89) else np.float32(89)
-    y = y if y > np.float32(-105) else np.float32(-105)
+    y = y if y < EXP_MOST else EXP_MOST
+    y = y if y > EXP_LEAST else EXP_LEAST
     shifted = fma32(y, LOG2_E, ROUNDER)
     n = f32_bits(shifted) - ROUNDER_BITS
     k = shifted - ROUNDER
@@ -134,7 +140,7 @@ def log(x):  # type: ignore[no-untyped-def]
     bits = f32_bits(y if y > ZERO and y <= LARGEST else ONE)
     e = (bits - TWO_THIRDS_BITS) >> 23
     m = bits_f32(bits - (e << 23)) - ONE
-    k = (bits_f32(e + ROUNDER_BITS) - ROUNDER) - (np.float32(23) if subnormal else ZERO)
+    k = (bits_f32(e + ROUNDER_BITS) - ROUNDER) - (SUBNORMAL_SHIFT if subnormal else ZERO)
     s = m * m
     p = fma32(LOG_0, s, LOG_2)
     q = fma32(LOG_1, s, LOG_3)
@@ -162,7 +168,7 @@ def tanh(x):  # type: ignore[no-untyped-def]
     p = fma32(p, s, TANH_3)
     p = fma32(p, s, TANH_4)
     near = fma32(p * s, magnitude, magnitude)
-    return copy_sign(near if magnitude < np.float32(0.625) else far, x) if x == x else NAN
+    return copy_sign(near if magnitude < TANH_NEAR else far, x) if x == x else NAN
 
 
 @jit
@@ -182,7 +188,7 @@ def sigmoid(x):  # type: ignore[no-untyped-def]
 def erf(x):  # type: ignore[no-untyped-def]
     """The error function; odd, erf(±inf) = ±1."""
     t = abs32(x)
-    t = t if t < np.float32(4) else np.float32(4)
+    t = t if t < ERF_ONE else ERF_ONE
     p = fma32(FAR_0, t, FAR_1)
     p = fma32(p, t, FAR_2)
     p = fma32(p, t, FAR_3)
@@ -199,4 +205,4 @@ def erf(x):  # type: ignore[no-untyped-def]
     p = fma32(p, s, NEAR_5)
     p = fma32(p, s, NEAR_6)
     near = fma32(p, t, t)
-    return copy_sign(far if t > np.float32(0.927734375) else near, x) if x == x else NAN
+    return copy_sign(far if t > ERF_NEAR else near, x) if x == x else NAN

@@ -10,26 +10,26 @@ from opml.ops.base import (
     COST_TILE,
     DTYPE_CODES,
     FLOAT32,
-    INT64,
+    LEAF_FLOATS,
     Attrs,
     Op,
     Types,
     clear,
+    element_size,
     input_address,
     jit,
     leaf_elements,
+    load_int,
     out_address,
     param,
+    store_int,
     template,
 )
 from opml.ops.checks import NUMBERS, Shape, only, refuse, strides_of, take_dtype, take_inputs
+from vm.constants import LEAF_BYTES
 from vm.guest.intrinsics import (
     load_f32,
-    load_i32,
-    load_i64,
     store_f32,
-    store_i32,
-    store_i64,
     udiv,
     urem,
     wrap_add,
@@ -55,29 +55,43 @@ def offset(r, e, strides):  # type: ignore[no-untyped-def]
 
 
 @template
-def pairs(f, load, store, size, r, first, count):  # type: ignore[no-untyped-def]
-    """out[e] = f(a[e'], b[e'']) over some tiles, by runs along the innermost dimension."""
+def pairs_f32(f, r, first, count):  # type: ignore[no-untyped-def]
+    """out[e] = f(a[e'], b[e'']) over some tiles, by runs along the innermost dimension; for float32."""
     y, inner = out_address(r), param(r, DIMS)
     step_a, step_b = param(r, A_STRIDES), param(r, B_STRIDES)
-    leaf = 32 // size
-    e, stop = leaf * first, min(leaf * (first + count), param(r, LENGTH))
+    e, stop = LEAF_FLOATS * first, min(LEAF_FLOATS * (first + count), param(r, LENGTH))
     while e < stop:
         run = min(inner - urem(e, inner), stop - e)
         a = input_address(r, 0) + offset(r, e, A_STRIDES)
         b = input_address(r, 1) + offset(r, e, B_STRIDES)
-        out = y + size * e
+        out = y + 4 * e
+        # Along the innermost dimension at most one operand stands still, unless the output has one element.
         if step_b == 0:
-            right = load(b)
+            right = load_f32(b)
             for i in range(run):
-                store(out + size * i, f(load(a + size * i), right))
+                store_f32(out + 4 * i, f(load_f32(a + 4 * i), right))
         elif step_a == 0:
-            left = load(a)
+            left = load_f32(a)
             for i in range(run):
-                store(out + size * i, f(left, load(b + size * i)))
+                store_f32(out + 4 * i, f(left, load_f32(b + 4 * i)))
         else:
             for i in range(run):
-                store(out + size * i, f(load(a + size * i), load(b + size * i)))
+                store_f32(out + 4 * i, f(load_f32(a + 4 * i), load_f32(b + 4 * i)))
         e += run
+    clear(y + 4 * stop, y + 32 * (first + count))
+
+
+@template
+def pairs_int(f, r, first, count):  # type: ignore[no-untyped-def]
+    """The same for integers."""
+    y, dtype = out_address(r), param(r, DTYPE)
+    size = element_size(dtype)
+    leaf = udiv(LEAF_BYTES, size)
+    stop = min(leaf * (first + count), param(r, LENGTH))
+    for e in range(leaf * first, stop):
+        a = load_int(input_address(r, 0) + offset(r, e, A_STRIDES), dtype)
+        b = load_int(input_address(r, 1) + offset(r, e, B_STRIDES), dtype)
+        store_int(y + size * e, dtype, f(a, b))
     clear(y + size * stop, y + 32 * (first + count))
 
 
@@ -123,13 +137,10 @@ def min_int(a, b):  # type: ignore[no-untyped-def]
 @template
 def by_dtype(f, g, r, first, count):  # type: ignore[no-untyped-def]
     """f for float32, g for integers."""
-    dtype = param(r, DTYPE)
-    if dtype == FLOAT32:
-        pairs(f, load_f32, store_f32, 4, r, first, count)
-    elif dtype == INT64:
-        pairs(g, load_i64, store_i64, 8, r, first, count)
+    if param(r, DTYPE) == FLOAT32:
+        pairs_f32(f, r, first, count)
     else:
-        pairs(g, load_i32, store_i32, 4, r, first, count)
+        pairs_int(g, r, first, count)
 
 
 @jit

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from opml.graph import DType, TensorType
-from opml.numerics import maximum, minimum
+from opml.numerics import ONE, maximum, minimum
 from opml.ops.base import (
     COST_DIVIDE,
     COST_FLOAT,
@@ -29,7 +29,7 @@ from opml.ops.base import (
     template,
 )
 from opml.ops.checks import NUMBERS, flag_attr, ints_attr, only, refuse, take_dtype, take_inputs
-from opml.ops.rows import middle, sum_rows
+from opml.ops.rows import middle, sum_dense, sum_rows, tail_room
 from vm.guest.intrinsics import load_f32, store_f32, udiv, urem, wrap_add
 
 # Parameters: elements of the output, dtype, elements of a row, elements between its neighbours, 1 or the row's length.
@@ -100,16 +100,43 @@ def min_int(a, b):  # type: ignore[no-untyped-def]
 
 
 @jit
-def reduce_sum_tiles(r, first, count):  # type: ignore[no-untyped-def]
+def reduce_sum_tile(r, t):  # type: ignore[no-untyped-def]
     if param(r, DTYPE) == FLOAT32:
-        reduce_f32(sum_f32, r, first, count)
+        reduce_f32(sum_f32, r, t, 1)
     else:
-        reduce_int(wrap_add, r, first, count)
+        reduce_int(wrap_add, r, t, 1)
+
+
+@jit
+def reduce_mean_tile(r, t):  # type: ignore[no-untyped-def]
+    reduce_f32(mean_f32, r, t, 1)
+
+
+@jit
+def dense_sums(r, first, count, divisor):  # type: ignore[no-untyped-def]
+    """Sums of rows of neighbouring elements, divided by `divisor`, over some tiles. Native only."""
+    x, y, n, tail = input_address(r, 0), out_address(r), param(r, COUNT), tail_room()
+    stop = min(8 * (first + count), param(r, LENGTH))
+    for e in range(8 * first, stop):
+        store_f32(y + 4 * e, sum_dense(x + 4 * e * n, n, tail) / divisor)
+    clear(y + 4 * stop, y + 32 * (first + count))
+
+
+@jit
+def reduce_sum_tiles(r, first, count):  # type: ignore[no-untyped-def]
+    if param(r, DTYPE) == FLOAT32 and param(r, INNER) == 1:
+        dense_sums(r, first, count, ONE)
+    else:
+        for t in range(first, first + count):
+            reduce_sum_tile(r, t)
 
 
 @jit
 def reduce_mean_tiles(r, first, count):  # type: ignore[no-untyped-def]
-    reduce_f32(mean_f32, r, first, count)
+    if param(r, INNER) == 1:
+        dense_sums(r, first, count, param_f32(r, DIVISOR))
+    else:
+        reduce_f32(mean_f32, r, first, count)
 
 
 @jit
@@ -126,16 +153,6 @@ def reduce_min_tiles(r, first, count):  # type: ignore[no-untyped-def]
         reduce_f32(min_f32, r, first, count)
     else:
         reduce_int(min_int, r, first, count)
-
-
-@jit
-def reduce_sum_tile(r, t):  # type: ignore[no-untyped-def]
-    reduce_sum_tiles(r, t, 1)
-
-
-@jit
-def reduce_mean_tile(r, t):  # type: ignore[no-untyped-def]
-    reduce_mean_tiles(r, t, 1)
 
 
 @jit

@@ -3,7 +3,8 @@
 from opml.graph import TensorType
 from opml.numerics import ZERO
 from opml.ops.base import jit
-from vm.guest.intrinsics import load_f32
+from opml.ops.microkernel import lane_sums, make_stack
+from vm.guest.intrinsics import load_f32, load_i32, store_i32, udiv
 
 LANES = 16
 
@@ -28,6 +29,21 @@ def sum_rows(x, step, n):  # type: ignore[no-untyped-def]
     even = four_lanes(x, step, n, 0) + four_lanes(x, step, n, 2)
     odd = four_lanes(x, step, n, 1) + four_lanes(x, step, n, 3)
     return even + odd
+
+
+@jit
+def sum_dense(x, n, tail):  # type: ignore[no-untyped-def]
+    """`sum_rows` of neighbouring elements, with vectors; `tail` is room for 16 floats. Native only.
+
+    What is missing in the last 16 counts as +0. That changes no sum, since none is ever -0.
+    """
+    whole = n & ~(LANES - 1)
+    for j in range(LANES):
+        store_i32(tail + 4 * j, load_i32(x + 4 * (whole + j)) if whole + j < n else 0)
+    return lane_sums(x, udiv(whole, LANES), tail)
+
+
+tail_room = make_stack(4 * LANES)
 
 
 def middle(tensor: TensorType, first: int, last: int) -> tuple[int, int, int]:

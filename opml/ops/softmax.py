@@ -1,7 +1,7 @@
 """Softmax along an axis: the exact maximum, then the exponentials, their sum as in `rows`, one division each."""
 
 from opml.graph import DType, TensorType
-from opml.numerics import ONE, ZERO, exp, maximum
+from opml.numerics import INFINITY_BITS, MAGNITUDE, NAN_BITS, ONE, SIGN, ZERO, exp, maximum
 from opml.ops.base import (
     COST_DIVIDE,
     COST_FLOAT,
@@ -17,8 +17,8 @@ from opml.ops.base import (
     param,
 )
 from opml.ops.checks import axis_attr, only, take_dtype, take_inputs
-from opml.ops.rows import LANES, middle
-from vm.guest.intrinsics import load_f32, store_f32, udiv, urem
+from opml.ops.rows import LANES, middle, sum_dense, tail_room
+from vm.guest.intrinsics import bits_f32, load_f32, load_i32, store_f32, udiv, urem
 
 NAME = "softmax"
 LENGTH, COUNT, INNER = range(3)
@@ -70,6 +70,60 @@ def softmax_tile(r, t):  # type: ignore[no-untyped-def]
     clear(y + 4 * stop, y + 32 * (t + 1))
 
 
+@jit
+def order(bits):  # type: ignore[no-untyped-def]
+    """The sign-extended bits of a float as an int64 in the order of `maximum`: every NaN on top, +0 above -0."""
+    magnitude = bits & MAGNITUDE
+    return NAN_BITS if magnitude > INFINITY_BITS else (-1 - magnitude if bits < 0 else magnitude)
+
+
+@jit
+def dense_max(x, n):  # type: ignore[no-untyped-def]
+    """`row_max` of neighbouring elements, as a maximum of integers, which LLVM may take in any order."""
+    most = order(load_i32(x))
+    for i in range(1, n):
+        most = max(most, order(load_i32(x + 4 * i)))
+    return bits_f32(most if most >= 0 else SIGN | (-1 - most))
+
+
+@jit
+def dense_row(x, y, n, tail):  # type: ignore[no-untyped-def]
+    """A whole row of neighbouring elements."""
+    best = dense_max(x, n)
+    for i in range(n):
+        store_f32(y + 4 * i, exp(load_f32(x + 4 * i) - best))
+    total = sum_dense(y, n, tail)
+    for i in range(n):
+        store_f32(y + 4 * i, load_f32(y + 4 * i) / total)
+
+
+@jit
+def softmax_tiles(r, first, count):  # type: ignore[no-untyped-def]
+    x, y, n, inner, tail = input_address(r, 0), out_address(r), param(r, COUNT), param(r, INNER), tail_room()
+    e, stop = LEAF_FLOATS * first, min(LEAF_FLOATS * (first + count), param(r, LENGTH))
+    clear(y + 4 * stop, y + 32 * (first + count))
+    while e < stop:
+        block = e - urem(e, n * inner)
+        end = min(block + n * inner, stop)
+        if inner == 1 and e == block and end == block + n:
+            dense_row(x + 4 * e, y + 4 * e, n, tail)
+        else:
+            # The elements e..end-1 of a block of `inner` rows, row by row.
+            for j in range(min(inner, end - e)):
+                start = block + urem(e + j, inner)
+                best = row_max(x + 4 * start, 4 * inner, n)
+                total = row_sum(x + 4 * start, 4 * inner, n, best)
+                for i in range(e + j, end, inner):
+                    store_f32(y + 4 * i, exp(load_f32(x + 4 * i) - best) / total)
+        e = end
+
+
+def grain(types: Types, out: TensorType, attrs: Attrs) -> int:
+    """Whole rows."""
+    _, count, inner = params(types, out, attrs)
+    return max(count * inner // LEAF_FLOATS, 1)
+
+
 def infer(types: Types, attrs: Attrs) -> TensorType:
     """Any shape with at least one dimension; attribute axis."""
     (x,) = take_inputs(NAME, types, 1)
@@ -92,4 +146,4 @@ def cost(types: Types, out: TensorType, attrs: Attrs) -> int:
     return COST_TILE + rows * (count * element + 32 * COST_FLOAT) + LEAF_FLOATS * (element + COST_DIVIDE)
 
 
-OPS = [Op(NAME, 64, infer, params, softmax_tile, cost)]
+OPS = [Op(NAME, 64, infer, params, softmax_tile, cost, softmax_tiles, grain)]
