@@ -11,11 +11,11 @@ from opml.graph import Array
 from opml.ops import OPS, evaluate
 from opml.ops.base import Attrs
 
-SPECIAL = np.array(
-    [0, 0x80000000, 1, 0x807FFFFF, 0x00800000, 0x7F7FFFFF, 0x7F800000, 0xFF800000, 0x7FC00000, 0xFFA00001, 0x3F800000]
-    + [0xBF000000, 0x4B000000, 0xCB7FFFFF, 0x5F000000, 0xDF000000, 0x4F000000, 0xCF000001, 0x42B17218, 0xC2CFF1B5],
-    np.uint32,
-).view(np.float32)
+SPECIAL_BITS = (
+    *(0, 0x80000000, 1, 0x807FFFFF, 0x00800000, 0x7F7FFFFF, 0x7F800000, 0xFF800000, 0x7FC00000, 0xFFA00001),
+    *(0x3F800000, 0xBF000000, 0x4B000000, 0xCB7FFFFF, 0x5F000000, 0xDF000000, 0x4F000000, 0xCF000001, 0x42B17218),
+)
+SPECIAL = np.array(SPECIAL_BITS, np.uint32).view(np.float32)
 
 Case = tuple[list[Array | None], Attrs]
 
@@ -85,11 +85,12 @@ CASES: dict[str, Callable[[np.random.Generator], Case]] = {
     "pad": lambda rng: ([special(rng, 3, 4)], {"pads": [1, 0, 2, 3], "value": 1.5}),
     "expand": lambda rng: ([special(rng, 3, 1)], {"shape": [2, 3, 5]}),
 }
-for _name in ("relu leaky_relu sigmoid tanh exp log sqrt abs neg erf clip floor ceil reciprocal hard_sigmoid").split():
-    CASES |= unary(_name)
-for _name in "add sub mul div max min".split():
-    CASES |= binary(_name)
-for _name in "reduce_sum reduce_mean reduce_max reduce_min".split():
+for _op in OPS.values():
+    if 16 <= _op.code < 48:
+        CASES |= unary(_op.name)
+    if 48 <= _op.code < 64:
+        CASES |= binary(_op.name)
+for _name in ("reduce_sum", "reduce_mean", "reduce_max", "reduce_min"):
     CASES[_name] = lambda rng: ([normal(rng, 3, 5, 7, 2)], {"axes": [1, 2], "keepdims": 0})
     CASES[f"{_name}-special"] = lambda rng: ([special(rng, 6, 9)], {"axes": [1], "keepdims": 1})
 for _from in ("float32", "int64", "int32", "int8", "uint8", "bool"):

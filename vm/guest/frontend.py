@@ -70,7 +70,7 @@ def compile_functions(sources: Sequence[Source]) -> list[Compiled]:
         command = [sys.executable, "-m", "vm.guest.frontend", str(request), str(answer)]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
         if done.returncode:
-            raise GuestError(f"a kernel could not be compiled:\n{done.stderr}")
+            raise GuestError(f"not compiled: {done.stderr.strip()}")
         return [Compiled(**item) for item in json.loads(answer.read_text())]
 
 
@@ -83,7 +83,10 @@ def _main(request: Path, answer: Path) -> None:
     for module, name, arguments in json.loads(request.read_text()):
         dispatcher = getattr(importlib.import_module(module), name)
         signature = (numba.int64,) * arguments
-        dispatcher.compile(signature)
+        try:
+            dispatcher.compile(signature)
+        except numba.core.errors.NumbaError as error:
+            raise SystemExit(f"{module}.{name}: {error}") from error
         result = dispatcher.overloads[signature]
         compiled.append({"ir": result.library.get_llvm_str(), "entry": result.fndesc.llvm_func_name})
     answer.write_text(json.dumps(compiled))

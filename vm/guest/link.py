@@ -9,21 +9,34 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from vm.constants import REG_A7, SCRATCH_BASE, SYSCALL_EXIT
+from vm.constants import MEMORY_LOG2, REG_A7, SYSCALL_EXIT
 from vm.guest.errors import GuestError
 from vm.guest.record import GUEST_BASE, GUEST_LOG2
 
 STACK_LOG2: Final = 16
-STACK_TOP: Final = SCRATCH_BASE + (1 << STACK_LOG2)
+"""The stack is the first 2**STACK_LOG2 bytes of scratch."""
 
 _SHF_WRITE, _SHF_ALLOC, _SHF_EXECINSTR = 1, 2, 4
 _SHT_PROGBITS, _SHT_SYMTAB, _SHT_RELA = 1, 2, 4
 _SHN_UNDEF, _SHN_LORESERVE = 0, 0xFF00
 
-_R_64, _R_BRANCH, _R_JAL, _R_CALL, _R_CALL_PLT = 2, 16, 17, 18, 19
-_R_PCREL_HI20, _R_PCREL_LO12_I, _R_PCREL_LO12_S = 23, 24, 25
-_R_HI20, _R_LO12_I, _R_LO12_S = 26, 27, 28
-_KNOWN: Final = {2, 16, 17, 18, 19, 23, 24, 25, 26, 27, 28}
+# By number, as the RISC-V ELF specification names them (with R_RISCV_ before it).
+_RELOCATION_NAMES: Final = (
+    "NONE 32 64 RELATIVE COPY JUMP_SLOT TLS_DTPMOD32 TLS_DTPMOD64 TLS_DTPREL32 TLS_DTPREL64 TLS_TPREL32 TLS_TPREL64 "
+    "TLSDESC 13 14 15 BRANCH JAL CALL CALL_PLT GOT_HI20 TLS_GOT_HI20 TLS_GD_HI20 PCREL_HI20 PCREL_LO12_I PCREL_LO12_S "
+    "HI20 LO12_I LO12_S TPREL_HI20 TPREL_LO12_I TPREL_LO12_S TPREL_ADD ADD8 ADD16 ADD32 ADD64 SUB8 SUB16 SUB32 SUB64 "
+    "GOT32_PCREL 42 ALIGN RVC_BRANCH RVC_JUMP 46 47 48 49 50 RELAX SUB6 SET6 SET8 SET16 SET32 32_PCREL IRELATIVE PLT32"
+)
+_RELOCATIONS: Final = tuple(_RELOCATION_NAMES.split())
+_DIRECT: Final = {"32", "64", "BRANCH", "JAL", "CALL", "CALL_PLT", "HI20", "LO12_I", "LO12_S"}
+_KNOWN: Final = _DIRECT | {"PCREL_HI20", "PCREL_LO12_I", "PCREL_LO12_S"}
+_CALLS: Final = {"CALL", "CALL_PLT", "JAL"}
+_START_WORDS: Final = 7
+
+_SP: Final = 2
+_JAL_RA, _JALR_RA = 1 << 7 | 0x6F, 1 << 7 | 0x67
+# Operations whose bits 7 to 11 name the register that is written.
+_WRITES_RD: Final = {0x03, 0x13, 0x17, 0x1B, 0x33, 0x37, 0x3B, 0x67, 0x6F}
 
 
 @dataclass(frozen=True)
@@ -36,7 +49,7 @@ class _Symbol:
 @dataclass(frozen=True)
 class _Relocation:
     offset: int
-    kind: int
+    kind: str
     symbol: _Symbol
     addend: int
 
@@ -60,12 +73,11 @@ def link(elf: bytes, entry: str) -> bytes:
     start = next((s for s in symbols if s.name == entry and s.section != _SHN_UNDEF), None)
     if start is None:
         raise GuestError(f"no function {entry}")
-    words = 7
     reached = list(_reach(sections, start.section))
     reached.sort(key=lambda index: not sections[index].flags & _SHF_EXECINSTR)  # stable: code, then constants
     _check_stack(sections, start.section)
 
-    address, bases = GUEST_BASE + 4 * words, {}
+    address, bases = GUEST_BASE + 4 * _START_WORDS, {}
     for index in reached:
         alignment = max(4, sections[index].alignment)
         address = -(-address // alignment) * alignment
@@ -75,7 +87,7 @@ def link(elf: bytes, entry: str) -> bytes:
         raise GuestError(f"the image has {address - GUEST_BASE} bytes; there is room for {1 << GUEST_LOG2}")
 
     image = bytearray(address - GUEST_BASE)
-    image[: 4 * words] = _start(bases[start.section] + start.value)
+    image[: 4 * _START_WORDS] = _start(bases[start.section] + start.value)
     for index in reached:
         offset = bases[index] - GUEST_BASE
         data = _relocate(sections[index], bases[index], bases)
@@ -85,26 +97,21 @@ def link(elf: bytes, entry: str) -> bytes:
 
 def _start(entry: int) -> bytes:
     """Sets the stack, calls the entry, and halts with what it returned."""
-    sp, t0, ra = 2, 5, 1
-    assert STACK_TOP == (1 << 39) + (1 << 16)
+    t0, ra = 5, 1
     words = [
-        _addi(sp, 0, 1),
-        39 << 20 | sp << 15 | 1 << 12 | sp << 7 | 0x13,  # slli sp, sp, 39
-        (STACK_TOP - SCRATCH_BASE) | t0 << 7 | 0x37,  # lui t0
-        t0 << 20 | sp << 15 | sp << 7 | 0x33,  # add sp, sp, t0
-        _jal(ra, entry - (GUEST_BASE + 16)),
+        _addi(_SP, 0, 1),
+        (MEMORY_LOG2 - 1) << 20 | _SP << 15 | 1 << 12 | _SP << 7 | 0x13,  # slli sp, sp, 39: SCRATCH_BASE
+        1 << STACK_LOG2 | t0 << 7 | 0x37,  # lui t0, 16: the size of the stack
+        t0 << 20 | _SP << 15 | _SP << 7 | 0x33,  # add sp, sp, t0
+        _jal_bits(entry - (GUEST_BASE + 16)) | ra << 7 | 0x6F,  # jal ra, entry
         _addi(REG_A7, 0, SYSCALL_EXIT),
         0x73,  # ecall
     ]
-    return struct.pack(f"<{len(words)}I", *words)
+    return struct.pack(f"<{_START_WORDS}I", *words)
 
 
 def _addi(rd: int, rs: int, immediate: int) -> int:
     return (immediate & 0xFFF) << 20 | rs << 15 | rd << 7 | 0x13
-
-
-def _jal(rd: int, offset: int) -> int:
-    return _jal_bits(offset) | rd << 7 | 0x6F
 
 
 def _jal_bits(offset: int) -> int:
@@ -153,8 +160,9 @@ def _parse(elf: bytes) -> tuple[list[_Section], list[_Symbol]]:
     for header, data in zip(headers, contents, strict=True):
         if header[1] == _SHT_RELA:
             for offset, info, addend in struct.iter_unpack("<QQq", data):
-                relocation = _Relocation(offset, info & 0xFFFFFFFF, symbols[info >> 32], addend)
-                sections[header[7]].relocations.append(relocation)
+                number = info & 0xFFFFFFFF
+                kind = _RELOCATIONS[number] if number < len(_RELOCATIONS) else str(number)
+                sections[header[7]].relocations.append(_Relocation(offset, kind, symbols[info >> 32], addend))
     return sections, symbols
 
 
@@ -176,7 +184,7 @@ def _reach(sections: list[_Section], start: int) -> Iterator[int]:
         yield index
         for relocation in section.relocations:
             if relocation.kind not in _KNOWN:
-                raise GuestError(f"{section.name}: relocation type {relocation.kind} is not known")
+                raise GuestError(f"{section.name}: no relocation R_RISCV_{relocation.kind} in a guest")
             symbol = relocation.symbol
             if symbol.section == _SHN_UNDEF or symbol.section >= _SHN_LORESERVE:
                 raise GuestError(f"{section.name}: undefined symbol {symbol.name}")
@@ -193,8 +201,7 @@ def _check_stack(sections: list[_Section], start: int) -> None:
             raise GuestError(f"{sections[index].name}: recursion")
         if index not in depth:
             active.add(index)
-            callees = {r.symbol.section for r in sections[index].relocations} - {index}
-            callees = {i for i in callees if sections[i].flags & _SHF_EXECINSTR}
+            callees = {i for i in _callees(sections[index]) if sections[i].flags & _SHF_EXECINSTR}
             own = _frame(sections[index])
             depth[index] = own + max((visit(callee) for callee in sorted(callees)), default=0)
             active.remove(index)
@@ -204,14 +211,26 @@ def _check_stack(sections: list[_Section], start: int) -> None:
         raise GuestError(f"the guest may need {depth[start]} bytes of stack; there are {1 << STACK_LOG2}")
 
 
+def _callees(section: _Section) -> set[int]:
+    """The sections that a function calls, or jumps to for good."""
+    named = {relocation.offset for relocation in section.relocations}
+    for index, (word,) in enumerate(struct.iter_unpack("<I", section.data)):
+        # A jump that leaves its return address must have a relocation: jal its own, jalr that of the auipc before it.
+        operation = word & 0xFFF
+        if (operation == _JAL_RA and 4 * index not in named) or (operation == _JALR_RA and 4 * index - 4 not in named):
+            raise GuestError(f"{section.name}: recursion, or a call through a pointer")
+    return {relocation.symbol.section for relocation in section.relocations if relocation.kind in _CALLS}
+
+
 def _frame(section: _Section) -> int:
     """Bytes that a function takes from the stack: all that its `addi sp, sp, -n` take."""
     total = 0
     for (word,) in struct.iter_unpack("<I", section.data):
-        if word & 0xFFFFF == 2 << 15 | 2 << 7 | 0x13:
-            total += max(0, -((word ^ 0x80000000) - 0x80000000 >> 20))
-        elif word & 0xF80 == 2 << 7 and word & 0x7F in (0x33, 0x37, 0x17):
-            raise GuestError(f"{section.name}: a stack frame of more than 2048 bytes")
+        immediate = ((word ^ 0x80000000) - 0x80000000) >> 20
+        if word == _addi(_SP, _SP, immediate):
+            total += max(0, -immediate)
+        elif word >> 7 & 0x1F == _SP and word & 0x7F in _WRITES_RD:
+            raise GuestError(f"{section.name}: a stack frame of more than 2048 bytes, or of a size that varies")
     return total
 
 
@@ -225,26 +244,28 @@ def _relocate(section: _Section, base: int, bases: dict[int, int]) -> bytes:
 
     for r in section.relocations:
         value, pc = target[r.offset], base + r.offset
-        if r.kind == _R_64:
+        if r.kind == "32":
+            struct.pack_into("<I", data, r.offset, value)
+        elif r.kind == "64":
             struct.pack_into("<Q", data, r.offset, value)
-        elif r.kind == _R_BRANCH:
+        elif r.kind == "BRANCH":
             patch(r.offset, _branch_bits(value - pc))
-        elif r.kind == _R_JAL:
+        elif r.kind == "JAL":
             patch(r.offset, _jal_bits(value - pc))
-        elif r.kind in (_R_CALL, _R_CALL_PLT):
+        elif r.kind in ("CALL", "CALL_PLT"):
             patch(r.offset, _high(value - pc))
             patch(r.offset + 4, _load_bits(value - pc))
-        elif r.kind == _R_HI20:
+        elif r.kind == "HI20":
             patch(r.offset, _high(value))
-        elif r.kind == _R_LO12_I:
+        elif r.kind == "LO12_I":
             patch(r.offset, _load_bits(value))
-        elif r.kind == _R_LO12_S:
+        elif r.kind == "LO12_S":
             patch(r.offset, _store_bits(value))
-        elif r.kind == _R_PCREL_HI20:
+        elif r.kind == "PCREL_HI20":
             patch(r.offset, _high(value - pc))
         else:  # the lower half of a distance: the symbol is the place of its upper half
             if r.symbol.section not in bases or bases[r.symbol.section] != base:
                 raise GuestError(f"{section.name}: a lower half without its upper half")
             distance = target[r.symbol.value] - (base + r.symbol.value)
-            patch(r.offset, _load_bits(distance) if r.kind == _R_PCREL_LO12_I else _store_bits(distance))
+            patch(r.offset, _load_bits(distance) if r.kind == "PCREL_LO12_I" else _store_bits(distance))
     return bytes(data)
