@@ -27,5 +27,17 @@ contracts: $(STAMP)
 	$(BIN)/python contracts/generate.py
 	cd contracts && npm ci --ignore-scripts --no-audit --no-fund && node build.mjs
 
+# Every figure of the README; fails where a goal is missed.
+bench: $(STAMP)
+	$(BIN)/python benchmarks/happy_path.py
+	$(BIN)/python benchmarks/one_phase.py
+	$(BIN)/python benchmarks/dispute.py
+
+# Trains the example models anew; PyTorch goes into an environment of its own.
+models:
+	$(PYTHON) -m venv build/models
+	build/models/bin/pip install --quiet --disable-pip-version-check '.[models]'
+	build/models/bin/python examples/models/train.py
+
 clean:
 	rm -rf $(VENV) build *.egg-info contracts/node_modules contracts/out
