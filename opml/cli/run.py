@@ -37,7 +37,7 @@ def command(model: Path, input_files: tuple[str, ...], target: Path | None, thre
     if target is not None:
         try:
             with target.open("wb") as file:
-                np.savez(file, **outputs)
+                np.savez(file, allow_pickle=False, **outputs)  # type: ignore[arg-type]
         except OSError as error:
             raise InputError(f"{target} cannot be written: {error.strerror}") from None
     if as_json:
