@@ -47,7 +47,8 @@ def challenge_claim(
     """Re-runs a claim; if it is false, checks a few tiles in the machine, bonds, plays to the verdict and withdraws.
 
     May be stopped and called again at any time: it goes on with the game it finds. `salt` tells several games of one
-    challenger against one claim apart. `who` is the player; by default an honest one. Raises DisputeError, SelfCheckError.
+    challenger against one claim apart. `who` is the player; by default an honest one. Raises DisputeError and
+    SelfCheckError.
     """
     claim, inference = examine(client, claim_id, model)
     if claim.output_root == inference.output_root:

@@ -222,7 +222,7 @@ class Arena:
 
 
 def lie(inference: Inference, seed: int) -> Bluff:
-    """A false trace whose output is wrong: one bit of a tensor that was dear to compute is flipped, and a run is bluffed."""
+    """A false trace with a false output: a bit of a tensor that was dear to compute is flipped, and a run bluffed."""
     chance = random.Random(seed)
     program, trace = inference.model.image.program, inference.trace
     dear = max(node.cost for node in program.nodes) // 16

@@ -11,9 +11,8 @@ from typing import Any, Final
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-from vm.jit import jit
+from vm.jit import intrinsic, jit
 
 _ARM: Final = platform.machine().lower() in ("aarch64", "arm64")
 

@@ -50,7 +50,7 @@ class TensorType:
 
 @dataclass(frozen=True)
 class Node:
-    """One operator: `op` is an ONNX name before lowering and a primitive's name after it. An absent optional input is ""."""
+    """One operator: `op` is an ONNX name before lowering, a primitive's after it. An absent optional input is ""."""
 
     op: str
     inputs: tuple[str, ...]

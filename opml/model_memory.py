@@ -41,8 +41,8 @@ def model_memory(
     image: Image, tensors: Mapping[str, Array], posted: bytes, constants: Sequence[Region]
 ) -> ModelMemory:
     """The memory of a finished inference. `tensors` has every intermediate and output by its name in the program
-    (`Engine.run_full`), as bytes or in its own type; `posted` is the input region as the claim has it, since a prover may
-    have put anything between two inputs. Raises InputError where a tensor is missing or has another size.
+    (`Engine.run_full`), as bytes or in its own type; `posted` is the input region as the claim has it, since a prover
+    may have put anything between two inputs. Raises InputError where a tensor is missing or has another size.
     """
     program = image.program
     area = program.input_region
@@ -58,14 +58,15 @@ def model_memory(
 
 
 def read_input(program: Program, posted: bytes) -> dict[str, Array]:
-    """The inputs by name from the input region's bytes; views, not copies. InputError where there are too many or few."""
+    """The inputs by name from the input region's bytes; views, not copies. InputError where their number is wrong."""
     area = program.input_region
     if len(posted) != area.nbytes:
         raise InputError(f"the posted input has {len(posted)} bytes; the input region has {area.nbytes}")
     values = {}
     for port in program.inputs:
         start = program.tensors[port.tensor].address - area.address
-        values[port.name] = np.frombuffer(posted, port.type.dtype.numpy, port.type.elements, start).reshape(port.type.shape)
+        flat = np.frombuffer(posted, port.type.dtype.numpy, port.type.elements, start)
+        values[port.name] = flat.reshape(port.type.shape)
     return values
 
 

@@ -45,3 +45,69 @@ class WitnessProofError(WitnessError):
     """A leaf with its path does not give the state's memory root."""
 
     code = "witness-proof"
+
+
+class ElfError(VmError):
+    """A file is no program that the machine can run. `code` says why."""
+
+    code = "elf"
+
+
+class ElfFormatError(ElfError):
+    """Not an ELF executable: magic, version, type or the size of its headers."""
+
+    code = "elf-format"
+
+
+class ElfMachineError(ElfError):
+    """A program for another machine: 32-bit, big-endian, not RISC-V, or with floats in float registers."""
+
+    code = "elf-machine"
+
+
+class ElfCompressedError(ElfError):
+    """The program has compressed (16-bit) instructions."""
+
+    code = "elf-compressed"
+
+
+class ElfDynamicError(ElfError):
+    """The program needs a dynamic linker, or relocation."""
+
+    code = "elf-dynamic"
+
+
+class ElfTruncatedError(ElfError):
+    """A header or a segment lies beyond the end of the file."""
+
+    code = "elf-truncated"
+
+
+class ElfSizeError(ElfError):
+    """Too many program headers, too many bytes to load, or a segment larger in the file than in memory."""
+
+    code = "elf-size"
+
+
+class ElfRangeError(ElfError):
+    """A segment does not lie in memory."""
+
+    code = "elf-range"
+
+
+class ElfOverlapError(ElfError):
+    """Two segments overlap."""
+
+    code = "elf-overlap"
+
+
+class ElfOrderError(ElfError):
+    """The segments are not in the order of their addresses."""
+
+    code = "elf-order"
+
+
+class ElfEntryError(ElfError):
+    """The entry is misaligned, or not in an executable segment."""
+
+    code = "elf-entry"

@@ -49,7 +49,8 @@ def command(
       opml challenge 0x2c21… --model model.opml --rpc http://127.0.0.1:8545
       opml challenge 0x2c21… --model model.onnx --rpc http://127.0.0.1:8545 --json
 
-    Exit status 0: the claim is right, or it was wrong and we won. 6: it is wrong and can no longer be challenged, or we lost.
+    Exit status 0: the claim is right, or it was wrong and we won. 6: it is wrong and can no longer be challenged, or
+    we lost.
     """
     claim_id = parse_id(claim)
     session = open_session(rpc, contract, keystore, key_env)

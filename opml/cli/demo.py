@@ -92,7 +92,8 @@ def _show_start(models: dict[str, Model], inputs: dict[str, Array], arena: Arena
     for name, model in models.items():
         program = model.image.program
         output.print(
-            f"{name} ({_kind(model)}): {len(program.nodes)} operators, {program.tiles} tiles, id 0x{model.model_id.hex()[:16]}…"
+            f"{name} ({_kind(model)}): {len(program.nodes)} operators, {program.tiles} tiles, "
+            f"id 0x{model.model_id.hex()[:16]}…"
         )
     output.print(f"contracts deployed for {arena.deployment.gas_used:,} gas; ready in {seconds:.1f} s")
 

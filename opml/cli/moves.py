@@ -8,13 +8,14 @@ from opml.image import Image
 def describe(image: Image, view: GameView, move: Move) -> str:
     """What a move says, given the game as it was before it."""
     unit = "tile" if view.phase is Phase.TILE else "instruction"
+    place = f"{unit}s {view.position:,} to {view.position + view.length:,}"
     match move:
         case Open():
             return f"commits to the whole run, and to {len(move.states)} roots within it"
         case Post():
-            return f"posts {len(move.states)} {unit} states of {_range(view.position, view.length, unit)}"
+            return f"posts {len(move.states)} {unit} states of {place}"
         case Choose():
-            return f"disputes segment {move.segment + 1} of {len(view.states) + 1} of {_range(view.position, view.length, unit)}"
+            return f"disputes segment {move.segment + 1} of {len(view.states) + 1} of {place}"
         case Enter():
             where = operator_of(image, view.tile)
             return f"enters tile {view.tile} ({where}): {move.steps:,} instructions, {len(move.states)} states posted"
@@ -22,10 +23,6 @@ def describe(image: Image, view: GameView, move: Move) -> str:
             return f"has the chain execute instruction {view.position:,} of tile {view.tile}"
         case Timeout():
             return "ends the game: the other side's clock has run out"
-
-
-def _range(position: int, length: int, unit: str) -> str:
-    return f"{unit}s {position:,} to {position + length:,}"
 
 
 def operator_of(image: Image, unit: int) -> str:

@@ -1,9 +1,11 @@
 """Options that several commands share, and the one way in which commands print."""
 
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from zipfile import BadZipFile
 
 import click
 import numpy as np
@@ -31,7 +33,7 @@ def inputs_option(function: F) -> F:
         "input_files",
         multiple=True,
         metavar="[NAME=]FILE",
-        help="An input array: .npy, or one array of an .npz as FILE.npz:KEY or FILE.npz:KEY:INDEX. Once per model input.",
+        help="An array for a model input: .npy, or from an .npz as FILE.npz:KEY or FILE.npz:KEY:INDEX.",
     )(function)
 
 
@@ -144,23 +146,29 @@ def load_inputs(files: tuple[str, ...], names: list[str]) -> dict[str, Array]:
 
 
 def _read_array(text: str) -> Array:
+    """The array that FILE.npy, FILE.npz:KEY or FILE.npz:KEY:INDEX names."""
     file, *selectors = text.split(".npz:", 1)
     path = Path(file + ".npz" if selectors else file)
+    key, _, index = selectors[0].partition(":") if selectors else ("", "", "")
     try:
-        loaded = np.load(path, allow_pickle=False)
+        array = _load(path, key)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, BadZipFile, zlib.error) as error:
         raise InputError(f"{path} is not a numpy file: {error}", "save it with numpy.save") from None
-    if isinstance(loaded, np.ndarray):
-        return loaded
-    key, _, index = selectors[0].partition(":") if selectors else ("", "", "")
-    with loaded:
-        if key not in loaded.files:
-            raise InputError(f"{path} holds {', '.join(loaded.files)}", "name one of them: FILE.npz:KEY")
-        array: Array = loaded[key]
     if not index:
         return array
     if not index.isdigit() or array.ndim == 0 or int(index) >= array.shape[0]:
         raise InputError(f"{path}: no index {index} in {key} of shape {list(array.shape)}")
-    return array[int(index)]
+    return np.asarray(array[int(index)])
+
+
+def _load(path: Path, key: str) -> Array:
+    with path.open("rb") as file:
+        loaded: Any = np.load(file, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            if key not in loaded.files:
+                raise InputError(f"{path} holds {', '.join(loaded.files)}", "name one of them: FILE.npz:KEY")
+            return np.asarray(loaded[key])

@@ -22,6 +22,7 @@ from opml.cli.session import Session, open_session, parse_id, receipt_json
 from opml.dispute.game import ClaimStatus, GameView
 from opml.dispute.moves import Move
 from opml.errors import DisputeError, InputError
+from opml.graph import Array
 from opml.model import Model, load
 from opml.prover import PostedClaim, defend_claim, post_claim
 
@@ -56,8 +57,8 @@ def command(
 ) -> None:
     """Run a model, post the claim with its bond, and answer challenges until it is final.
 
-    Stopped at any moment, it can be started again with --claim: all that matters is on chain. Without --rpc the chain is
-    embedded: the claim is posted, the window passes at once, and everything is gone when the command ends.
+    Stopped at any moment, it can be started again with --claim: all that matters is on chain. Without --rpc the chain
+    is embedded: the claim is posted, the window passes at once, and everything is gone when the command ends.
 
     \b
     Examples:
@@ -113,7 +114,7 @@ def command(
 
 def _post(
     session: Session, account: object, loaded: Model, files: tuple[str, ...], nonce: int | None, uri: str
-) -> tuple[PostedClaim, dict[str, np.ndarray]]:  # type: ignore[type-arg]
+) -> tuple[PostedClaim, dict[str, Array]]:
     with progress() as bar:
         task = bar.add_task("running the model", total=None)
         inference = loaded.infer(load_inputs(files, list(loaded.inputs)))

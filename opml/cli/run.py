@@ -1,6 +1,7 @@
 """`opml run`: inference only."""
 
 import time
+import zipfile
 from pathlib import Path
 
 import click
@@ -36,8 +37,11 @@ def command(model: Path, input_files: tuple[str, ...], target: Path | None, thre
         seconds = time.perf_counter() - began
     if target is not None:
         try:
-            with target.open("wb") as file:
-                np.savez(file, allow_pickle=False, **outputs)  # type: ignore[arg-type]
+            # As numpy.savez does, which cannot have every name.
+            with zipfile.ZipFile(target, "w") as archive:
+                for name, value in outputs.items():
+                    with archive.open(f"{name}.npy", "w") as file:
+                        np.lib.format.write_array(file, value, allow_pickle=False)
         except OSError as error:
             raise InputError(f"{target} cannot be written: {error.strerror}") from None
     if as_json:

@@ -7,7 +7,7 @@ record at address `r` (see `vm.guest.record`); it is compiled natively, where it
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final
 
 import numba
 import numpy as np
@@ -22,7 +22,6 @@ _OPML = Path(__file__).parent.parent
 SOURCES: Final = (_OPML.parent / "vm", _OPML / "ops", _OPML / "numerics.py")
 jit = make_jit(SOURCES)
 
-F = TypeVar("F", bound=Callable[..., Any])
 Attrs = dict[str, Attribute]
 Types = Sequence[TensorType | None]
 
@@ -44,12 +43,13 @@ COST_DIVIDE: Final = 1024
 COST_TILE: Final = 512
 
 
-def template(function: F) -> F:
+def template(function: Callable[..., Any]) -> Callable[..., Any]:
     """A jitted function that takes a jitted function as an argument: put in place of each call, before typing.
 
     (numba neither caches nor names reproducibly a function that is handed a function in the ordinary way.)
     """
-    return cast(F, numba.njit(inline="always", nogil=True, error_model="numpy", fastmath=False)(function))
+    inlined: Callable[..., Any] = numba.njit(inline="always", nogil=True, error_model="numpy", fastmath=False)(function)
+    return inlined
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from opml.graph import DType, TensorType
 from opml.numerics import ONE, maximum, minimum
 from opml.ops.base import (
@@ -186,7 +184,7 @@ def _make(name: str, code: int, tile: Any, tiles: Any, dtypes: tuple[DType, ...]
     def params(types: Types, out: TensorType, attrs: Attrs) -> list[int]:
         (x,) = take_inputs(name, types, 1)
         _, count, inner = middle(x, *_axes(name, x, attrs))
-        return [out.elements, DTYPE_CODES[x.dtype], count, inner, float_word(np.float32(count))]
+        return [out.elements, DTYPE_CODES[x.dtype], count, inner, float_word(count)]
 
     def bound(types: Types, out: TensorType, attrs: Attrs) -> int:
         (x,) = take_inputs(name, types, 1)

@@ -120,6 +120,8 @@ def test_demo_in_words() -> None:
 
 def test_what_is_missing_or_wrong_is_named(image: str, tmp_path: Path) -> None:
     here, float_scan, text = str(tmp_path / "none"), tmp_path / "float.npy", tmp_path / "text.npy"
+    (tmp_path / "cut.npz").write_bytes((EXAMPLES / "digits.npz").read_bytes()[:700])
+    assert refusal("run", image, "-i", f"{tmp_path / 'cut.npz'}:images:0")[:2] == (2, "bad-input")
     np.save(float_scan, np.zeros((1, 1, 8, 8), np.float32))
     text.write_text("no array")
     assert refusal("run", here, "-i", DIGIT)[:2] == (3, "bad-model")

@@ -41,7 +41,12 @@ def test_every_command_of_the_tutorial_works(tmp_path: Path) -> None:
                 # Another port than the text's, which may be in use.
                 arguments[arguments.index("--port") + 1] = "0"
                 devnet = subprocess.Popen(
-                    arguments, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+                    arguments,
+                    cwd=tmp_path,
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
                 )
                 assert devnet.stdout
                 url = devnet.stdout.readline().split()[0]

@@ -52,7 +52,7 @@ class World:
         ]
 
     def match(self, inference: Inference, lying: Role, claimed: bytes, liar: Player) -> GameView:
-        """Claim, challenge, play to the verdict, withdraw: the honest side must come out ahead, and the books balance."""
+        """Claim, challenge, play to the verdict, withdraw: the honest side must gain, and the books must balance."""
         honest = lying.other
         before = {role: self.chain.balance(a.address) for role, a in self.accounts.items()}
         burnt = self.client.burnt()

@@ -71,6 +71,11 @@ def double_tile(r, t):  # type: ignore[no-untyped-def]
 
 
 @jit
+def converting_tile(r, t):  # type: ignore[no-untyped-def]
+    store_i64(r, np.int64(load_f32(r)))
+
+
+@jit
 def library_tile(r, t):  # type: ignore[no-untyped-def]
     store_f32(r, math.sin(load_f32(r)))
 

@@ -1,7 +1,6 @@
 """The softfloat against exact rational arithmetic, and against the hardware on millions of operands."""
 
 import itertools
-from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -198,21 +197,3 @@ def test_a_wrong_bit_would_be_seen() -> None:
 def test_integers_to_float(x: int) -> None:
     assert softfloat.from_i64(x) & MASK == rounded(Fraction(x), 0)
     assert softfloat.from_u64(x) & MASK == rounded(Fraction(x % (1 << 64)), 0)
-
-
-RANGES: list[tuple[Callable[[int], int], int, int]] = [
-    (softfloat.to_i32, -(1 << 31), (1 << 31) - 1),
-    (softfloat.to_u32, 0, (1 << 32) - 1),
-    (softfloat.to_i64, -(1 << 63), (1 << 63) - 1),
-    (softfloat.to_u64, 0, (1 << 64) - 1),
-]
-
-
-@given(operands | st.integers(127 + 20, 127 + 70).map(lambda e: e << 23) | st.integers(0x4EFFFFF0, 0x5F800010))
-def test_float_to_integers_truncate_and_saturate(a: int) -> None:
-    for convert, low, high in RANGES:
-        if is_finite(a):
-            expected = min(max(int(value(a)), low), high)
-        else:
-            expected = 0 if a & 0x7FFFFF else low if a >> 31 else high
-        assert convert(sext(a)) % (1 << 64) == expected % (1 << 64)

@@ -1,6 +1,7 @@
 """What the tests of operators share: odd values, and the comparison of definition and fast kernel."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ def leaves(
     else:
         assert op.fast is not None
         edges = sorted({0, tiles, *(min(cut, tiles) for cut in cuts)})
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in pairwise(edges):
             op.fast(record.data, start, end - start)
     assert (room[tiles * LEAF_BYTES :] == 0xA5).all(), "written beyond the last leaf"
     assert not room[out_type.nbytes : tiles * LEAF_BYTES].any(), "the end of the last leaf is not zero"

@@ -18,7 +18,9 @@ def run_onnx(op: str, inputs: Sequence[NDArray[Any]], opset: int = 19, **attrs: 
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
         for name, array in zip(names, inputs, strict=True)
     ]
-    graph = helper.make_graph([helper.make_node(op, names, ["y"], **attrs)], "g", values, [helper.make_empty_tensor_value_info("y")])
+    graph = helper.make_graph(
+        [helper.make_node(op, names, ["y"], **attrs)], "g", values, [helper.make_empty_tensor_value_info("y")]
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

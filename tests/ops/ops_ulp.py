@@ -69,10 +69,11 @@ def worst(f, reference, start, stop, stride, block):  # type: ignore[no-untyped-
             if exact != exact or got != got:
                 error = 0.0 if exact != exact and got != got else 1e9
             elif abs(exact) >= _OVERFLOW or abs(got) > _LARGEST:
-                error = 0.0 if abs(exact) >= _OVERFLOW * (1 - 2**-23) and abs(got) > _LARGEST and exact * got > 0 else 1e9
+                infinite = abs(exact) >= _OVERFLOW * (1 - 2**-23) and abs(got) > _LARGEST
+                error = 0.0 if infinite and exact * got > 0 else 1e9
             else:
                 exponent = max(math.frexp(exact)[1] - 24, -149)
-                error = abs(got - exact) * 2.0 ** -exponent
+                error = abs(got - exact) * 2.0**-exponent
                 if math.copysign(1.0, exact) != math.copysign(1.0, got):
                     error = 1e9
             if error > most:

@@ -35,7 +35,10 @@ def test_pools(
     attrs = {"strides": strides, "pads": pads_, "ceil_mode": int(ceil_mode)}
     most = assert_same_bits("maxpool", [x], {"kernel": kernel, **attrs}, cuts)  # type: ignore[dict-item]
     mean = assert_same_bits(
-        "avgpool", [x], {"kernel": kernel, "count_include_pad": int(count_pads), **attrs}, cuts  # type: ignore[dict-item]
+        "avgpool",
+        [x],
+        {"kernel": kernel, "count_include_pad": int(count_pads), **attrs},
+        cuts,  # type: ignore[dict-item]
     )
     if not odd:
         theirs = run_onnx("MaxPool", [x], kernel_shape=kernel, **attrs)
@@ -147,7 +150,10 @@ def test_moves(shape: list[int], data: st.DataObject, dtype: str, cuts: list[int
     check("transpose", [x], {"perm": list(perm)}, x.transpose(perm))
     check("copy", [x], {"shape": [x.size]}, x)
     axis = data.draw(st.integers(0, rank - 1))
-    parts = [np.take(x, range(size), axis) for size in data.draw(st.lists(st.integers(1, shape[axis]), min_size=1, max_size=3))]
+    parts = [
+        np.take(x, range(size), axis)
+        for size in data.draw(st.lists(st.integers(1, shape[axis]), min_size=1, max_size=3))
+    ]
     check("concat", [x, *parts], {"axis": axis - rank}, np.concatenate([x, *parts], axis))
     starts = [data.draw(st.integers(0, size - 1)) for size in shape]
     steps = [data.draw(st.sampled_from([-2, -1, 1, 2])) for _ in shape]

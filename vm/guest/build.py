@@ -47,10 +47,6 @@ LIBRARY: Final[dict[str, tuple[Any, str, str]]] = {
     "__floatunsisf": (softfloat.from_i64, "f", "u"),
     "__floatdisf": (softfloat.from_i64, "f", "d"),
     "__floatundisf": (softfloat.from_u64, "f", "d"),
-    "__fixsfsi": (softfloat.to_i32, "w", "f"),
-    "__fixunssfsi": (softfloat.to_u32, "w", "f"),
-    "__fixsfdi": (softfloat.to_i64, "d", "f"),
-    "__fixunssfdi": (softfloat.to_u64, "d", "f"),
 }
 _TYPES: Final = {"f": _FLOAT, "d": _WORD, "w": _INT, "u": _INT}
 
@@ -139,7 +135,8 @@ class _Glue:
         functions: dict[int, ir.Function] = {}
         for code, kernel in sorted(kernels.items()):
             if id(kernel) not in functions:
-                body = self._define(f"{kernel.py_func.__qualname__} (operator {code})", ir.VoidType(), [_WORD, _WORD], "noinline")
+                name = f"{kernel.py_func.__qualname__} (operator {code})"
+                body = self._define(name, ir.VoidType(), [_WORD, _WORD], "noinline")
                 self._call(body, kernel, body.function.args)
                 body.ret_void()
                 functions[id(kernel)] = body.function

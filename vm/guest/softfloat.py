@@ -1,7 +1,8 @@
 """IEEE-754 binary32 on integers: what a multiply or an add *is* in the machine.
 
 A value is an int64 that holds the 32 bits sign extended; of a result only the low 32 bits count. All operations round
-to nearest even, keep subnormals and give NAN for every NaN result.
+to nearest even, keep subnormals and give NAN for every NaN result. There is no conversion to integers: LLVM leaves it
+undefined out of range, so kernels have a total one of their own, on the bits.
 
 The functions are written for few RV64IM instructions. An intermediate magnitude is a *significand* `s`, an unsigned
 64-bit integer, with an exponent `e`: its value is `s * 2**(e - 189)`, so that the binary32 with biased exponent `e`
@@ -306,38 +307,3 @@ def from_u64(x):  # type: ignore[no-untyped-def]
     if x == 0:
         return 0
     return pack(0, 189, x)
-
-
-@jit
-def to_i64(a):  # type: ignore[no-untyped-def]
-    """Towards zero to a signed 64-bit integer; beyond its range the nearest bound, NaN to 0."""
-    e = exponent(a)
-    if is_nan(a) or e < 127:
-        return 0
-    if e >= 127 + 63:
-        return _BIT63 if a < 0 else ~_BIT63
-    magnitude = shr(mantissa(a), 126 + 64 - e)
-    return -magnitude if a < 0 else magnitude
-
-
-@jit
-def to_u64(a):  # type: ignore[no-untyped-def]
-    """Towards zero to an unsigned 64-bit integer; beyond its range the nearest bound, NaN to 0."""
-    e = exponent(a)
-    if is_nan(a) or e < 127 or a < 0:
-        return 0
-    if e >= 127 + 64:
-        return -1
-    return shr(mantissa(a), 126 + 64 - e)
-
-
-@jit
-def to_i32(a):  # type: ignore[no-untyped-def]
-    """Towards zero to a signed 32-bit integer; beyond its range the nearest bound, NaN to 0."""
-    return min(max(to_i64(a), -(1 << 31)), (1 << 31) - 1)
-
-
-@jit
-def to_u32(a):  # type: ignore[no-untyped-def]
-    """Towards zero to an unsigned 32-bit integer; beyond its range the nearest bound, NaN to 0."""
-    return min(max(to_i64(a), 0), (1 << 32) - 1)
