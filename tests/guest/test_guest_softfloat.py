@@ -58,7 +58,7 @@ def rounded(exact: Fraction, zero_sign: int) -> int:
     return sign | min(((place + 149) << 23) + integer, 0x7F800000)
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(operands, operands, operands)
 @example(0x33800800, 0x3F7FF001, 0x3F800000)
 def test_fma_is_the_rounded_exact_value(a: int, b: int, c: int) -> None:
@@ -75,7 +75,7 @@ def test_fma_is_the_rounded_exact_value(a: int, b: int, c: int) -> None:
         assert result == (0x7FC00000 if np.isnan(expected) else int(expected.view(np.uint32)))
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(operands, operands)
 def test_division_is_the_rounded_exact_value(a: int, b: int) -> None:
     result = softfloat.div(sext(a), sext(b)) & MASK
@@ -189,6 +189,7 @@ def test_a_wrong_bit_would_be_seen() -> None:
     assert softfloat.add(int(a[0]), int(a[0])) & MASK != softfloat.sub(int(a[0]), int(a[0])) & MASK
 
 
+@settings(deadline=None)
 @given(st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(-(1 << 26), 1 << 26))
 @example(-(1 << 63))
 @example((1 << 63) - 1)
