@@ -54,6 +54,7 @@ def command(
     """
     claim_id = parse_id(claim)
     session = open_session(rpc, contract, keystore, key_env)
+    account = session.account()
     with progress() as bar:
         task = bar.add_task(f"loading {model.name}", total=None)
         loaded = load(model, window=window, clock=clock, one_phase=one_phase)
@@ -65,7 +66,7 @@ def command(
 
         verdict = challenge_claim(
             session.client,
-            session.account(),
+            account,
             claim_id,
             loaded,
             salt=salt,

@@ -71,11 +71,11 @@ def command(
     """
     if (claim_text is None) == (not input_files):
         raise InputError("give either --input, to claim, or --claim, to go on defending")
+    session = open_session(rpc, contract, keystore, key_env)
+    account = session.account()
     with progress() as bar:
         bar.add_task(f"loading {model.name}", total=None)
         loaded = load(model, window=window, clock=clock, one_phase=one_phase)
-    session = open_session(rpc, contract, keystore, key_env)
-    account = session.account()
     posted, outputs = None, None
     if claim_text is None:
         posted, outputs = _post(session, account, loaded, input_files, nonce, uri)
