@@ -1,0 +1,102 @@
+"""What the definitions compile to: nothing that could differ between machines, nothing that the guest does not have."""
+
+import re
+
+import numpy as np
+import pytest
+from numba import int64
+
+from opml.ops import OPS
+from opml.ops.base import jit
+from vm.guest.frontend import Compiled, Source, compile_functions
+from vm.guest.intrinsics import bits_f32, f32_bits, load_f32, store_f32
+
+ALLOWED = {"llvm.fma.f32", "llvm.sqrt.f32", "llvm.fabs.f32"}
+DOUBLE = np.float64(0.1)
+
+
+@jit
+def with_double(r, t):  # type: ignore[no-untyped-def]
+    store_f32(r, np.float32(load_f32(r) * DOUBLE))
+
+
+@jit
+def with_raw_cast(r, t):  # type: ignore[no-untyped-def]
+    store_f32(r, bits_f32(int(load_f32(r))))
+
+
+@jit
+def with_raw_shift(r, t):  # type: ignore[no-untyped-def]
+    store_f32(r, bits_f32(f32_bits(load_f32(r)) >> t))
+
+
+def functions(item: Compiled) -> dict[str, str]:
+    """The functions that the entry reaches: name -> body; the empty string where one is declared only."""
+    defined = {m[1]: m[0] for m in re.finditer(r'^define[^@]*@"?([^"( ]+)"?\(.*?^}', item.ir, re.S | re.M)}
+    reached: dict[str, str] = {}
+    ahead = [item.entry]
+    while ahead:
+        name = ahead.pop()
+        if name not in reached:
+            reached[name] = defined.get(name, "")
+            ahead += re.findall(r'call [^@\n]*@"?([^"(\n ]+)"?\(', reached[name])
+    return reached
+
+
+def complaints(item: Compiled) -> list[str]:
+    """What a definition must not do, of what it does."""
+    found = []
+    for name, body in functions(item).items():
+        if not body:
+            found += [] if name in ALLOWED else [f"calls {name}"]
+            continue
+        found += [
+            f"{word} in {name}" for word in ("double", "fptosi", "fptoui", "fast") if re.search(rf"\b{word}\b", body)
+        ]
+        masked = set(re.findall(r"(%[\w.\"]+) = and i64 [^,]+, 63\b", body))
+        for shift in re.finditer(r"= (?:shl|lshr|ashr)\b.*, ([^,\n]+)$", body, re.M):
+            if not shift[1].isdigit() and shift[1] not in masked:
+                found.append(f"{shift[0]} in {name}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def compiled() -> dict[str, Compiled]:
+    tiles = {op.name: op.tile for op in OPS.values()}
+    return dict(zip(tiles, compile_functions([Source.of(tile) for tile in tiles.values()]), strict=True))
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_definitions_use_only_what_is_the_same_everywhere(compiled: dict[str, Compiled], name: str) -> None:
+    assert complaints(compiled[name]) == []
+
+
+@pytest.mark.parametrize(
+    ("kernel", "word"), [(with_double, "double"), (with_raw_cast, "fptosi"), (with_raw_shift, "shr")]
+)
+def test_the_check_finds_what_crept_in(kernel: object, word: str) -> None:
+    """The same words in IR compiled here (these kernels are no module's that another process could import)."""
+    dispatcher: object = kernel
+    dispatcher.compile((int64, int64))  # type: ignore[attr-defined]
+    overload = dispatcher.overloads[(int64, int64)]  # type: ignore[attr-defined]
+    found = complaints(Compiled(overload.library.get_llvm_str(), overload.fndesc.llvm_func_name))
+    assert any(word in complaint for complaint in found), found
+
+
+def test_codes_and_names_are_unique() -> None:
+    assert len({op.code for op in OPS.values()}) == len(OPS)
+    assert all(name == op.name == name.lower() for name, op in OPS.items())
+
+
+# Part of every model's identity: a code is never used for another operator.
+CODES = {
+    "matmul": 1, "conv": 2, "maxpool": 3, "avgpool": 4, "relu": 16, "leaky_relu": 17, "sigmoid": 18, "tanh": 19,
+    "exp": 20, "log": 21, "sqrt": 22, "abs": 23, "neg": 24, "erf": 25, "clip": 26, "floor": 27, "ceil": 28,
+    "reciprocal": 29, "hard_sigmoid": 30, "add": 48, "sub": 49, "mul": 50, "div": 51, "max": 52, "min": 53,
+    "softmax": 64, "argmax": 65, "reduce_sum": 66, "reduce_mean": 67, "reduce_max": 68, "reduce_min": 69,
+    "transpose": 80, "concat": 81, "copy": 82, "slice": 83, "pad": 84, "expand": 85, "cast": 96,
+}  # fmt: skip
+
+
+def test_codes_stay_what_they_are() -> None:
+    assert {name: op.code for name, op in OPS.items()} == CODES
