@@ -46,7 +46,7 @@ def test_all_arguments(name: str) -> None:
 def test_the_document_states_the_measured_error(name: str) -> None:
     stated = re.search(rf"^\| `{name}` \|.*\| ([0-9.]+) at ", DOCUMENT.read_text(), re.M)
     assert stated is not None
-    assert float(stated[1]) == pytest.approx(WORST[name][0], abs=0.0051)
+    assert float(stated[1]) == pytest.approx(WORST[name][0], abs=0.0101)
     assert float(stated[1]) >= WORST[name][0], "rounded up"
 
 
