@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from opml.errors import OpmlError
+from vm.errors import ElfError
 
 # name: (module, one line for `opml --help`), in the order of the work
 COMMANDS = {
@@ -20,6 +21,7 @@ COMMANDS = {
     "challenge": ("opml.cli.challenge", "Re-run a claim and, if it is wrong, play the game to the verdict."),
     "claims": ("opml.cli.claims", "List the claims on a chain and what became of them."),
     "devnet": ("opml.cli.devnet", "Serve a local chain over JSON-RPC, for a prover and a challenger to meet on."),
+    "vm": ("opml.cli.vm", "Run any RV64IM program in the step machine, or compare its implementations on it."),
     "demo": ("opml.cli.demo", "Watch honest and lying parties meet on an embedded chain."),
 }
 
@@ -46,6 +48,9 @@ class _LazyGroup(click.Group):
         except OpmlError as error:
             _report(error.to_json(), "--json" in arguments)
             sys.exit(error.exit_status)
+        except ElfError as error:
+            _report({"code": error.code, "message": str(error)}, "--json" in arguments)
+            sys.exit(2)
         except (KeyboardInterrupt, BrokenPipeError):
             sys.exit(130)
         except Exception as error:
