@@ -6,8 +6,9 @@ on it. The heavy libraries (web3, py-evm, eth-account) are imported only when a 
 
 import os
 
-from opml.chain.base import Chain, Log, Receipt, connect
+from opml.chain.base import Chain, Log, Receipt
 from opml.chain.client import OpmlClient
+from opml.chain.connection import connect
 from opml.chain.deploy import Deployment, deploy, dev_contract, ensure_dev_contract
 
 __all__ = [

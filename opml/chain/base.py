@@ -176,25 +176,6 @@ class Chain(ABC):
         )
 
 
-def connect(url: str | None = None, *, chain_id: int | None = None) -> Chain:
-    """The chain at a JSON-RPC URL (http, https), or a new embedded one.
-
-    Raises ChainError where nobody answers, where it is no Ethereum node, or where its chain is not `chain_id`.
-    """
-    chain: Chain
-    if url is None:
-        from opml.chain.embedded import EmbeddedChain
-
-        chain = EmbeddedChain()
-    else:
-        from opml.chain.rpc import RpcChain
-
-        chain = RpcChain(url)
-    if chain_id is not None and chain.chain_id != chain_id:
-        raise ChainError(f"the node serves chain {chain.chain_id}, not {chain_id}", "check the URL")
-    return chain
-
-
 def _tag(block: int | str) -> str:
     return quantity(block) if isinstance(block, int) else block
 
