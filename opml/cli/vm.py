@@ -101,7 +101,7 @@ def run_command(program: Path, max_steps: int, trace: bool, state_at: int | None
 )
 @json_option
 def lockstep_command(program: Path, max_steps: int, every: int, as_json: bool) -> None:
-    """Run PROGRAM in the definition, the fast loop and the contract on an embedded EVM, and compare the state hash after
+    """Run PROGRAM in the definition, the fast loop and the contract on an embedded EVM, and compare the hashes after
     every step. Stops at the first difference and shows the states on both sides.
 
     \b
