@@ -19,7 +19,7 @@ from opml.ops.base import (
 )
 from opml.ops.checks import int_attr, only, refuse, take_dtype, take_inputs, take_rank
 from opml.ops.gemm import COLUMNS, STRIPE, accumulate, finish, sums_room
-from opml.ops.matmul import BLOCK, PANEL, ROW_GRAIN
+from opml.ops.matmul import BLOCK, PANEL, ROW_GRAIN, dot
 from opml.ops.microkernel import allocate, release
 from opml.ops.window import Window, end_tap, first_tap
 from vm.guest.intrinsics import fma32, load_f32, load_i32, store_f32, store_i32, store_i64, udiv, urem
@@ -44,6 +44,8 @@ def window_dot(r, x, w, top, left):  # type: ignore[no-untyped-def]
     limit = BLOCK
     if from_h >= to_h or from_w >= to_w:
         return total
+    if kernel_h * kernel_w == 1:  # the same in fewer instructions
+        return dot(x + 4 * (top * width + left), 4 * height * width, w, 4, param(r, GROUP_IN))
     for c in range(param(r, GROUP_IN)):
         for kh in range(from_h, to_h):
             k = (c * kernel_h + kh) * kernel_w + from_w
@@ -51,10 +53,11 @@ def window_dot(r, x, w, top, left):  # type: ignore[no-untyped-def]
             b = w + 4 * k
             end = k + to_w - from_w
             while k < end:
-                if k >= limit:
+                # A loop, since a compiler would make an `if` here into an addition in any case, and a choice.
+                while k >= limit:
                     total += acc
                     acc = ZERO
-                    limit = (k | (BLOCK - 1)) + 1
+                    limit += BLOCK
                 stop = min(end, limit)
                 while k < stop:
                     acc = fma32(load_f32(a), load_f32(b), acc)
