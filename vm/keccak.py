@@ -6,7 +6,9 @@ is faster in C, so `keccak256` is that of `safe-pysha3`; tests hold the two equa
 Source: Bertoni et al., "The Keccak reference" 3.0; FIPS 202 for the step mappings.
 """
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, cast
 
 import numpy as np
@@ -30,6 +32,8 @@ WORDS: Final = 25
 RATE_WORDS: Final = 17  # 1088 bits
 PAD_FIRST: Final = 0x01
 PAD_LAST: Final = -(1 << 63)  # 0x80 in the last byte of the rate
+# What one thread hashes at a time of large data.
+_SHARE_BYTES: Final = 1 << 22
 
 
 def keccak256(data: bytes) -> bytes:
@@ -198,16 +202,27 @@ def hash_pairs(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def hash_subtrees(data: NDArray[np.uint8], leaves: int) -> NDArray[np.uint8]:
     """Roots of consecutive subtrees of `leaves` 32-byte leaves each (a power of two >= 2), shape (n, 32).
 
-    Raises VmError if the size is not a multiple of one subtree's. Releases the GIL.
+    Large data are hashed on all processors. Raises VmError if the size is not a multiple of one subtree's.
     """
     if leaves < 2 or leaves & (leaves - 1) or data.size % (leaves * HASH_BYTES):
         raise VmError(f"{data.size} bytes are not whole subtrees of {leaves} leaves")
     data = np.ascontiguousarray(data).reshape(-1)
     roots = np.empty((data.size // (leaves * HASH_BYTES), HASH_BYTES), np.uint8)
+    share = max(1, _SHARE_BYTES // (leaves * HASH_BYTES))
+    if len(roots) < 2 * share:
+        _hash_share(data, leaves, roots)
+        return roots
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        shares = [slice(first, first + share) for first in range(0, len(roots), share)]
+        trees = data.reshape(len(roots), -1)
+        list(pool.map(lambda part: _hash_share(trees[part], leaves, roots[part]), shares))
+    return roots
+
+
+def _hash_share(data: NDArray[np.uint8], leaves: int, roots: NDArray[np.uint8]) -> None:
     # A group of at least eight trees keeps all lanes busy up to the roots; 64 KiB of leaves stay in the cache.
     group = max(LANES, (1 << 16) // (leaves * HASH_BYTES))
     levels = np.empty(group * leaves // 2 * HASH_BYTES, np.uint8)
     spare = _spare()
     addresses = (data.ctypes.data, leaves, roots.ctypes.data, len(roots), group, levels.ctypes.data, spare.ctypes.data)
     _hash_subtrees(*addresses)
-    return roots

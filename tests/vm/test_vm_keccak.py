@@ -107,3 +107,14 @@ def test_sizes_that_are_no_trees_are_refused(size, leaves):
 def test_half_a_pair_is_refused():
     with pytest.raises(VmError):
         hash_pairs(np.zeros(96, np.uint8))
+
+
+@pytest.mark.parametrize("trees", [1, 7, 8, 9, 31, 64])
+def test_large_data_are_hashed_in_shares_to_the_same_roots(monkeypatch, trees):
+    data = random_bytes(trees * 4096)
+    whole = hash_subtrees(data, 128)
+    monkeypatch.setattr("vm.keccak._SHARE_BYTES", 3 * 4096)
+    assert hash_subtrees(data, 128).tolist() == whole.tolist()
+    assert [root.tobytes() for root in whole] == [
+        naive_root(data[i : i + 4096].tobytes()) for i in range(0, data.size, 4096)
+    ]
