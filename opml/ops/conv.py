@@ -20,7 +20,7 @@ from opml.ops.base import (
 from opml.ops.checks import int_attr, only, refuse, take_dtype, take_inputs, take_rank
 from opml.ops.gemm import COLUMNS, STRIPE, accumulate, finish, sums_room
 from opml.ops.matmul import BLOCK, PANEL, ROW_GRAIN, dot
-from opml.ops.microkernel import allocate, release
+from opml.ops.native import allocate, release
 from opml.ops.window import Window, end_tap, first_tap
 from vm.guest.intrinsics import fma32, load_f32, load_i32, store_f32, store_i32, store_i64, udiv, urem
 

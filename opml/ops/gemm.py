@@ -1,8 +1,9 @@
 """Rows of a product, 16 columns to a vector: what the fast kernels of matmul and convolution share. Native only."""
 
 from opml.ops.base import jit
-from opml.ops.microkernel import LANES, ROWS, VECTORS, make_microkernel, make_stack
-from vm.guest.intrinsics import load_f32, load_i32, store_f32, store_i32, store_i64
+from opml.ops.microkernel import ROWS, VECTORS, make_finish, make_microkernel
+from opml.ops.native import LANES, make_stack
+from vm.guest.intrinsics import load_i32, store_i32, store_i64
 
 # Columns computed together, and rows over which a packed block of B is used again.
 COLUMNS = LANES * VECTORS
@@ -10,7 +11,8 @@ STRIPE = 48
 FEW = 4
 # Bytes of the sums of a stripe, of a block of k packed in COLUMNS, and of a table of distances.
 TABLE_BYTES = 8 * 512
-sums_room = make_stack(4 * STRIPE * COLUMNS)
+# `finish` may read as many vectors again beyond the last sum.
+sums_room = make_stack(4 * (STRIPE + 1) * COLUMNS)
 packed_room = make_stack(4 * 512 * COLUMNS)
 table_room = make_stack(TABLE_BYTES)
 # Vectors of one row that are computed together.
@@ -57,16 +59,17 @@ def gather(b, column, step, columns, n, packed):  # type: ignore[no-untyped-def]
             store_i32(target + 4 * j, 0)
 
 
+_plain, _shifted, _biased = make_finish("none"), make_finish("one"), make_finish("each")
+
+
 @jit
 def finish(y, sums, n, bias, bias_step):  # type: ignore[no-untyped-def]
-    """Stores n neighbouring sums with their bias, if there is one."""
-    if bias == 0:
-        for j in range(n):
-            store_f32(y + 4 * j, load_f32(sums + 4 * j))
-    elif bias_step == 0:
-        value = load_f32(bias)
-        for j in range(n):
-            store_f32(y + 4 * j, load_f32(sums + 4 * j) + value)
-    else:
-        for j in range(n):
-            store_f32(y + 4 * j, load_f32(sums + 4 * j) + load_f32(bias + 4 * j))
+    """Stores n neighbouring sums with their bias (none at address 0, one for all where the step is 0)."""
+    for j in range(0, n, COLUMNS):
+        count = min(n - j, COLUMNS)
+        if bias == 0:
+            _plain(y + 4 * j, sums + 4 * j, count, 0)
+        elif bias_step == 0:
+            _shifted(y + 4 * j, sums + 4 * j, count, bias)
+        else:
+            _biased(y + 4 * j, sums + 4 * j, count, bias + 4 * j)

@@ -3,7 +3,7 @@
 from opml.graph import TensorType
 from opml.numerics import ZERO
 from opml.ops.base import jit
-from opml.ops.microkernel import lane_sums, make_stack
+from opml.ops.native import lane_sums, make_stack
 from vm.guest.intrinsics import load_f32, load_i32, store_i32, udiv
 
 LANES = 16
