@@ -27,7 +27,7 @@ Bytes = NDArray[np.uint8]
 Kernel = Callable[[int, int, int], None]
 
 # A node whose bound of machine instructions is lower runs on one thread: waking others takes tens of microseconds.
-PARALLEL_COST = 1 << 29
+PARALLEL_COST = 1 << 30
 
 
 @dataclass(frozen=True)

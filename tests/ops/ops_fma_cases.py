@@ -68,7 +68,7 @@ def check_random(n: int) -> int:
         got = fused(a, b, c)
     finite = np.isfinite(a) & np.isfinite(b) & np.isfinite(c) & np.isfinite(got)
     wrong = 0
-    for i in np.flatnonzero(finite)[:20000]:
+    for i in np.flatnonzero(finite)[:4000]:
         total = Fraction(float(a[i])) * Fraction(float(b[i])) + Fraction(float(c[i]))
         wrong += bool(total) and got[i] != exact(a[i], b[i], c[i])
     return wrong
@@ -83,7 +83,7 @@ def main() -> None:
     )
     naive = np.float32(np.float64(a[0]) * np.float64(b[0]) + np.float64(c[0]))
     print("naive", "0x1.000000p+0" if naive == 1 else float(naive).hex())
-    print("wrong", check_specials() + check_random(100_000))
+    print("wrong", check_specials() + check_random(10_000))
 
     x, w = floats(1, (1, 3, 9, 20), 0.05), floats(2, (14, 3, 3, 3))
     digest = hashlib.sha256(leaves("conv", [x, w], {"pads": [1, 1, 1, 1]}, [3]))
