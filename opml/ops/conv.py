@@ -276,7 +276,7 @@ def grain(types: Types, out: TensorType, attrs: Attrs) -> int:
 def cost(types: Types, out: TensorType, attrs: Attrs) -> int:
     _, w = take_inputs(NAME, types, 2, 3)
     k = w.elements // w.shape[0]
-    return COST_TILE + LEAF_FLOATS * (512 + k // w.shape[3] * 64 + COST_FLOAT * (k + k // BLOCK + 2))
+    return COST_TILE + LEAF_FLOATS * (512 + k // w.shape[3] * 256 + COST_FLOAT * (k + k // BLOCK + 2))
 
 
 OPS = [Op(NAME, 2, infer, params, conv_tile, cost, conv_tiles, grain)]

@@ -1,0 +1,79 @@
+"""No tile takes more instructions than its operator's bound, whatever the numbers: else an honest prover cannot enter it.
+
+Softfloat is slowest on subnormal numbers, which anybody may send as an input.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from guest_program import node_program, run_machine
+
+from opml import guest
+from opml.graph import Array
+from opml.ops import OPS, type_of
+from opml.ops.base import Attrs
+
+SMALLEST = np.uint32(1).view(np.float32)
+Case = tuple[list[Array], Attrs]
+
+
+def smallest(*shape: int) -> Array:
+    """Nothing but the smallest subnormal number, every second one negative and a little greater."""
+    values = np.full(shape, SMALLEST, np.float32)
+    values.reshape(-1)[1::2] *= -3
+    return values
+
+
+def factors(rows: int, k: int, columns: int) -> tuple[Array, Array]:
+    """Both factors subnormal, but for one pair a block, so that the running sum is subnormal and not zero."""
+    a, b = np.full((rows, k), SMALLEST, np.float32), np.full((k, columns), SMALLEST, np.float32)
+    a[:, ::512], b[::512] = 2.0**-75, 2.0**-74
+    a[:, 1::2] *= -1
+    a[:, ::512] = abs(a[:, ::512])
+    return a, b
+
+
+def window(channels: int, height: int, width: int) -> Case:
+    x = np.full((1, channels, height + 1, 16), SMALLEST, np.float32)
+    x[0, 0] = 2.0**-75
+    w = np.full((2, channels, height, width), SMALLEST, np.float32)
+    w.reshape(2, -1)[:, ::512] = 2.0**-74
+    return [x, w, smallest(2)], {}
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    "matmul-1": lambda: ([*factors(1, 1, 8)], {}),
+    "matmul-512": lambda: ([*factors(9, 512, 8), smallest(9, 1)], {}),
+    "matmul-long": lambda: ([*factors(1, 1537, 9)], {}),
+    "conv-points": lambda: window(700, 1, 1),
+    "conv-lines": lambda: window(20, 3, 8),
+    "conv-columns": lambda: window(8, 30, 1),
+    "avgpool": lambda: ([smallest(1, 1, 30, 40)], {"kernel": [30, 30]}),
+    "avgpool-lines": lambda: ([smallest(1, 1, 4, 99)], {"kernel": [1, 90]}),
+    "avgpool-columns": lambda: ([smallest(1, 1, 99, 4)], {"kernel": [90, 1]}),
+    "softmax": lambda: ([np.linspace(-104, 0, 9 * 64, dtype=np.float32).reshape(9, 64)], {"axis": 1}),
+    "softmax-columns": lambda: ([np.linspace(-104, 0, 64 * 9, dtype=np.float32).reshape(64, 9)], {"axis": 0}),
+    "argmax": lambda: ([smallest(4, 500)], {"axis": 1}),
+    "add": lambda: ([smallest(3, 1, 3, 1, 3, 1, 3), smallest(1, 3, 1, 3, 1, 3, 1)], {}),
+    "div": lambda: ([smallest(64), smallest(64)], {}),
+    "sqrt": lambda: ([abs(smallest(64))], {}),
+    "transpose": lambda: ([np.ones((2,) * 8, np.uint8)], {"perm": [7, 6, 5, 4, 3, 2, 1, 0]}),
+    "pad": lambda: ([np.ones((2,) * 6, np.uint8)], {"pads": [1] * 12}),
+}
+for _name in ("reduce_sum", "reduce_mean", "reduce_max", "reduce_min"):
+    CASES[_name] = lambda: ([smallest(9, 2000)], {"axes": [1]})
+for _name in ("exp", "log", "tanh", "sigmoid", "erf"):
+    CASES[_name] = lambda: ([np.append(smallest(40), np.linspace(-106, 90, 400)).astype(np.float32)], {})
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_tile_takes_more_than_its_bound(case: str) -> None:
+    inputs, attrs = CASES[case]()
+    op = OPS[case.partition("-")[0]]
+    types = [type_of(array) for array in inputs]
+    bound = op.cost(types, op.infer(types, attrs), attrs)
+    program = node_program(op.name, inputs, attrs)
+    memory = program.with_guest(guest.load())
+    for tile in {*range(min(program.tiles, 60)), program.tiles - 1}:
+        assert run_machine(memory, tile, 1)[2] <= bound, f"tile {tile}"
