@@ -1,7 +1,8 @@
 """The players' loop: observe the chain, decide, act. It knows nothing else, so it may be stopped at any moment.
 
 For the same reason a chain that does not answer is asked again: whether a transaction whose receipt was lost has been
-mined shows in the state that the next look finds.
+mined shows in the state that the next look finds. So is one that refuses: nodes try a transaction on the latest block,
+whose time and state may be older than what they have just shown us.
 """
 
 import time
@@ -19,8 +20,13 @@ Progress = Callable[[GameView, Move], None]
 Sleep = Callable[[float], None]
 T = TypeVar("T")
 POLL_SECONDS = 1.0
-# How often in a row the chain may fail to answer.
+# How often in a row the chain may fail to answer, or refuse; the waits grow to a minute, so that is about 25 minutes.
 PATIENCE = 30
+LONGEST_WAIT = 60.0
+
+
+class Refused(DisputeError):
+    """The contract refuses our move although the game has not changed: we are wrong, or the node is behind."""
 
 
 def _ignore(view: GameView, move: Move) -> None:
@@ -28,21 +34,19 @@ def _ignore(view: GameView, move: Move) -> None:
 
 
 def _patiently(action: Callable[[], T], sleep: Sleep, poll: float) -> T:
-    """The action's result; it is repeated while the chain fails. A revert is an answer."""
-    for _ in range(PATIENCE):
+    """The action's result; it is repeated while the chain fails or refuses."""
+    for attempt in range(PATIENCE):
         try:
             return action()
-        except RevertError:
-            raise
-        except ChainError:
-            sleep(poll)
+        except (ChainError, Refused):
+            sleep(min(poll * 2**attempt, max(poll, LONGEST_WAIT)))
     return action()
 
 
 def turn(court: Court, account: Any, game_id: bytes, who: Player, progress: Progress = _ignore) -> GameView:
     """Observe a game once, and make the move that `who` decides on, if any. Returns the game as it is afterwards.
 
-    Raises DisputeError if there is no such game, or if the contract refuses the move although the game has not changed.
+    Raises DisputeError if there is no such game, and Refused.
     """
     view = court.game_view(game_id)
     if view.stage is Stage.NONE:
@@ -56,7 +60,7 @@ def turn(court: Court, account: Any, game_id: bytes, who: Player, progress: Prog
         # Somebody else may have moved first: a step or a timeout is anyone's.
         after = court.game_view(game_id)
         if after == view:
-            raise DisputeError(f"the contract refuses our move `{move.method}`: {error.reason}") from error
+            raise Refused(f"the contract refuses our move `{move.method}`: {error.reason}") from error
         return after
     progress(view, move)
     return court.game_view(game_id)
@@ -95,7 +99,14 @@ def defend(
     """Answer every challenge of our claim until it is final, or rejected and settled; then withdraw what is ours."""
 
     def look() -> tuple[list[GameView], ClaimView]:
-        games = [turn(court, account, game_id, who, progress) for game_id in court.claim_games(claim_id)]
+        games, failures = [], []
+        for game_id in court.claim_games(claim_id):
+            try:
+                games.append(turn(court, account, game_id, who, progress))
+            except (ChainError, Refused) as error:
+                failures.append(error)  # the other games must not wait for this one
+        if failures and not any(game.turn for game in games):
+            raise failures[0]
         claim = _claim(court, claim_id)
         if should_finalise(claim, court.now()):
             court.finalise(claim_id, account)

@@ -243,6 +243,60 @@ def test_a_node_that_fails_now_and_then_costs_no_game(seed: int) -> None:
     assert bench.balance() == bench.burnt()
 
 
+class Behind:
+    """A court whose node tries a transaction at the time of its latest block, and tells the time of the next."""
+
+    SLOT = 12
+
+    def __init__(self, court: Referee) -> None:
+        self._court = court
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._court, name)
+
+    def now(self) -> int:
+        return self._court.now() + self.SLOT
+
+
+def test_a_node_whose_blocks_are_older_than_its_time_costs_no_game() -> None:
+    """The other side is silent: timeouts, and making the claim final, are refused at first."""
+    bench = referee_bench()
+    prover, challenger = bench.accounts[Role.PROVER], bench.accounts[Role.CHALLENGER]
+    true, false = bench.claim(TRACE.output_root), bench.claim(false_trace().output_root)
+    mine, court = bench.challenge(false), Behind(bench.court)
+
+    def others(seconds: float) -> None:
+        bench.advance(max(int(seconds), 1))
+
+    honest = player(TRACE, Role.CHALLENGER)
+    assert play(court, challenger, mine, honest, sleep=others) is Role.CHALLENGER  # type: ignore[arg-type]
+    assert settle(court, challenger, false, sleep=others) is ClaimStatus.REJECTED  # type: ignore[arg-type]
+    bench.challenge(true)
+    honest = player(TRACE, Role.PROVER)
+    assert defend(court, prover, true, honest, sleep=others) is ClaimStatus.FINAL  # type: ignore[arg-type]
+    bench.check_books()
+
+
+def test_a_game_in_which_we_are_refused_does_not_hold_up_the_others() -> None:
+    bench = referee_bench()
+    prover, challenger = bench.accounts[Role.PROVER], bench.accounts[Role.CHALLENGER]
+    claim_id = bench.claim(TRACE.output_root)
+    first, second = (bench.court.challenge(claim_id, salt, challenger)[0] for salt in (0, 1))
+    honest, stubborn = player(TRACE, Role.PROVER), LIARS["post-long"].player(TRACE, Role.PROVER, SPOT)
+    liar = LIARS["register"].player(TRACE, Role.CHALLENGER, SPOT)
+
+    def others(_: float) -> None:
+        bench.advance(CLOCK // 20)
+        for game in (first, second):
+            turn(bench.court, challenger, game, liar)
+
+    def who(view: GameView, now: int) -> Move | None:
+        return (stubborn if view.game_id == first else honest)(view, now)
+
+    assert defend(bench.court, prover, claim_id, who, sleep=others) is ClaimStatus.REJECTED
+    assert bench.court.game_view(second).winner is Role.PROVER
+
+
 def test_a_node_that_never_answers_is_an_error_in_the_end() -> None:
     class Dead:
         def __getattr__(self, name: str) -> object:
