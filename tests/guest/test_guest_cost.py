@@ -1,4 +1,4 @@
-"""No tile takes more instructions than its operator's bound, whatever the numbers: else an honest prover cannot enter it.
+"""No tile takes more instructions than its bound, whatever the numbers: else an honest prover could not enter it.
 
 Softfloat is slowest on subnormal numbers, which anybody may send as an input.
 """
