@@ -201,7 +201,8 @@ def _lay_out(graph: Graph, roots: dict[str, str]) -> tuple[dict[str, Tensor], Re
     """
     outputs = [roots[name] for name in graph.outputs]
     written = [node.outputs[0] for node in graph.nodes if node.op != VIEW]
-    values = [name for name in written if name not in set(outputs)]
+    shown = set(outputs)
+    values = [name for name in written if name not in shown]
     for name in (*graph.constants, *graph.inputs, *written):
         if graph.types[name].elements == 0:
             raise UnsupportedError(f"tensor {name!r} of shape {list(graph.types[name].shape)} has no elements")

@@ -26,6 +26,9 @@ from vm.guest.intrinsics import fma32, load_f32, load_i32, store_f32, store_i32,
 
 NAME = "conv"
 
+# Cells of the fast kernel's grid for each element of a plane of its input or output.
+GRID_MOST = 64
+
 # Parameters, in elements: sizes of the input, output and kernel; channels of a group.
 LENGTH, CHANNELS, HEIGHT, WIDTH = range(4)
 OUT_CHANNELS, OUT_HEIGHT, OUT_WIDTH, GROUP_IN, GROUP_OUT = range(4, 9)
@@ -182,7 +185,7 @@ def channels(r, image, o, count, begin, end, grid, columns, table, sums):  # typ
 
 @jit
 def conv_grid(r, e, stop):  # type: ignore[no-untyped-def]
-    """Outputs e..stop-1; False, and nothing done, where there is no memory for the grid."""
+    """Outputs e..stop-1; False, and nothing done, where the grid would be far larger than the input or does not fit."""
     stride_h, stride_w, group_in, group_out = (
         param(r, STRIDE_H),
         param(r, STRIDE_W),
@@ -193,7 +196,11 @@ def conv_grid(r, e, stop):  # type: ignore[no-untyped-def]
     lines = param(r, OUT_HEIGHT) + udiv((param(r, KERNEL_H) - 1) * param(r, DILATION_H), stride_h)
     columns = param(r, OUT_WIDTH) + udiv((param(r, KERNEL_W) - 1) * param(r, DILATION_W), stride_w)
     depth = group_in * param(r, KERNEL_H) * param(r, KERNEL_W)
-    cells = group_in * stride_h * stride_w * lines * columns
+    # Most cells of such a grid are read by nobody: strides or dilations are larger than what they step over.
+    cells = stride_h * stride_w * lines * columns
+    if cells > GRID_MOST * max(param(r, HEIGHT) * param(r, WIDTH), plane):
+        return False
+    cells *= group_in
     # The last vectors may reach beyond the last plane.
     room = allocate(8 * depth + 4 * (cells + 2 * COLUMNS))
     if room == 0:

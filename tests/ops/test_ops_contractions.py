@@ -1,5 +1,7 @@
 """Products and convolutions: fast kernel = definition, bit for bit, and both near numpy and ONNX Runtime."""
 
+import resource
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +10,7 @@ from ops_helpers import assert_same_bits, floats
 from ops_runtime import run_onnx
 
 from opml.ops import evaluate
+from opml.ops.base import Attrs
 from opml.ops.matmul import pack
 
 ODD = st.sampled_from([0.0, 0.01, 0.3])
@@ -118,3 +121,14 @@ def test_a_chain_that_underflows_to_minus_zero() -> None:
     for attrs in ({}, {"pads": [0, 1, 0, 2]}):
         bits = assert_same_bits("conv", [x, w], attrs)
         assert not (bits[: 4 * (4 if attrs else 1)].view(np.uint32) == 0x80000000).any()
+
+
+def test_strides_and_dilations_beyond_the_input_take_no_memory() -> None:
+    x, w = np.full((2, 1, 1, 1), 3, np.float32), np.full((1, 1, 1, 1), 2, np.float32)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    y = evaluate("conv", [x, w], {"strides": [12000, 12000]}, fast=True)
+    assert y.ravel().tolist() == [6, 6]
+    w = np.full((1, 1, 2, 2), 2, np.float32)
+    attrs: Attrs = {"dilations": [9000, 9000], "pads": [0, 0, 9000, 9000]}
+    assert evaluate("conv", [x, w], attrs, fast=True).ravel().tolist() == [6, 6]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 100_000
