@@ -30,13 +30,15 @@ def _type(parameter: Entry) -> str:
 
 
 def _named(parameter: Entry, value: Any) -> Any:
-    """A decoded value with addresses checksummed and struct members by name."""
+    """A decoded value with addresses checksummed, text as far as it is text, and struct members by name."""
     kind: str = parameter["type"]
     if kind.endswith("]"):
         inner = {**parameter, "type": kind[: kind.rindex("[")]}
         return tuple(_named(inner, item) for item in value)
     if kind == "tuple":
         return {part["name"]: _named(part, item) for part, item in zip(parameter["components"], value, strict=True)}
+    if kind == "string":
+        return value.decode(errors="replace")
     return checksum(value) if kind == "address" else value
 
 
@@ -163,8 +165,10 @@ def _decode(parameters: Sequence[Entry], data: bytes) -> tuple[Any, ...]:
     from eth_abi.abi import decode
     from eth_abi.exceptions import DecodingError
 
+    # Text is decoded by us: anybody may emit what is none, and one bad event must not hide the others.
+    types = [_type(part).replace("string", "bytes") for part in parameters]
     try:
-        values = decode([_type(part) for part in parameters], data)
+        values = decode(types, data)
     except (DecodingError, OverflowError) as error:
         raise ChainError(f"the contract answered something unexpected: {error}") from error
     return tuple(_named(part, value) for part, value in zip(parameters, values, strict=True))

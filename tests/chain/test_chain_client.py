@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import astuple
 
 import pytest
 from chain_game import (
@@ -80,6 +81,10 @@ def test_models(client: OpmlClient, accounts: Accounts) -> None:
     assert client.model_uris(HEADER.model_id) == [URI, "https://elsewhere"]
     assert client.model(bytes(32)) is None
     assert client.model_uris(bytes(32)) == []
+    # Anybody may announce bytes that are no text: the others are still to be seen.
+    call = artifact("Opml").abi.encode_call("registerModel", astuple(HEADER), "~~~~")
+    client.chain.transact(accounts[1], client.address, call.replace(b"~~~~", b"\xff\xfe~~"))
+    assert client.model_uris(HEADER.model_id) == [URI, "https://elsewhere", "\ufffd\ufffd~~"]
     refused("UnknownModel", client.claim, bytes(32), INPUT, OUTPUT_ROOT, 0, INPUT_PATH, accounts[0])
 
 
