@@ -5,10 +5,14 @@ changed. Here the cache folder's name is a hash of every source that may be inli
 numba adds the CPU's name and features to each entry.
 """
 
+import atexit
 import hashlib
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -24,8 +28,24 @@ intrinsic: Final[Callable[[Function], Function]] = cast(Any, numba.extending.int
 
 
 def cache_root() -> Path:
-    """The folder under which compiled kernels are kept: `$XDG_CACHE_HOME/opml`, by default `~/.cache/opml`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opml"
+    """The folder under which compiled kernels are kept: `$XDG_CACHE_HOME/opml`, by default `~/.cache/opml`.
+
+    Where nothing can be written there, a folder of this process alone, which is removed at its end.
+    """
+    try:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opml"
+        root.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # RuntimeError: no home is known
+        return _scratch()
+    return root if os.access(root, os.W_OK | os.X_OK) else _scratch()
+
+
+@cache
+def _scratch() -> Path:
+    """Not a folder that others could know before us: what is in a cache is executed."""
+    folder = tempfile.mkdtemp(prefix="opml-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def source_key(sources: Iterable[Path]) -> str:

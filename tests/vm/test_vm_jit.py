@@ -45,6 +45,19 @@ def test_the_cache_folder(monkeypatch, tmp_path):
     assert cache_root().name == "opml"
 
 
+def test_without_a_folder_to_write_to_the_cache_is_of_one_process(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    (tmp_path / "increment.py").write_text("from vm.jit import jit\n\n\n@jit\ndef increment(x):\n    return x + 1\n")
+    code = f"import sys; sys.path.append({str(tmp_path)!r})\nfrom increment import increment"
+    code += "\nfrom vm.jit import cache_root\nprint(cache_root(), increment(2), len(list(cache_root().rglob('*.nbi'))))"
+    folder, three, cached = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert (three, cached) == ("3", "1")
+    assert not os.path.exists(folder)
+
+
 def test_numbas_own_setting_is_left_alone():
     import numba
 
