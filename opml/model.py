@@ -123,11 +123,13 @@ def load(
     window: int = WINDOW,
     clock: int = CLOCK,
     one_phase: bool = False,
+    dims: Mapping[str, int] | None = None,
     rehash: bool = True,
 ) -> Model:
     """A model from an ONNX file, which is compiled, or from an image (`.opml`), which is validated.
 
-    `window` and `clock` (seconds) and `one_phase` are part of a model's id; an image brings its own. `rehash=False`
+    `window` and `clock` (seconds) and `one_phase` are part of a model's id; an image brings its own. `dims`
+    pins an ONNX file's dynamic dimensions by name. `rehash=False`
     believes an image's root: enough to run it, never to bond on it. Raises ModelError, UnsupportedError, ImageError.
     """
     file = Path(path)
@@ -135,4 +137,4 @@ def load(
         raise ModelError(f"{file}: no such file", "name an ONNX file or an image made by `opml compile`")
     if file.suffix == ".opml":
         return Model(open_image(file, rehash=rehash))
-    return Model(compile_onnx(file, window=window, clock=clock, one_phase=one_phase))
+    return Model(compile_onnx(file, window=window, clock=clock, one_phase=one_phase, dims=dims))

@@ -165,7 +165,8 @@ def _read_inputs(graph: OnnxGraph, inputs: Iterable[ValueInfoProto], dims: Mappi
         graph.types[value.name] = TensorType(dtype, _check_shape(shape, what))
         graph.inputs.append(value.name)
     if dynamic:
-        raise UnsupportedError(f"dynamic dimensions: {', '.join(dynamic)}", "pin each of them to a number")
+        pin = "pin each of them to a number, with --dim NAME=NUMBER or `dims` in Python"
+        raise UnsupportedError(f"dynamic dimensions: {', '.join(dynamic)}", pin)
     if unknown := sorted(set(dims) - used):
         raise ModelError(f"the model has no dynamic dimension {', '.join(unknown)}")
 

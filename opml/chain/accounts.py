@@ -5,6 +5,7 @@ A key is never a command-line argument: those can be read by every user of the c
 
 import json
 import os
+import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -87,7 +88,17 @@ def dev_accounts() -> tuple["LocalAccount", ...]:
 
 
 def _ask(path: str) -> str:
-    from getpass import getpass
+    from getpass import GetPassWarning, getpass
 
     secret = os.environ.get(PASSWORD_VARIABLE)
-    return getpass(f"Password of {path}: ") if secret is None else secret
+    if secret is not None:
+        return secret
+    try:
+        with warnings.catch_warnings():
+            # Where it cannot ask without showing what is typed.
+            warnings.simplefilter("error", GetPassWarning)
+            return getpass(f"Password of {path}: ")
+    except (GetPassWarning, EOFError):
+        raise ChainError(
+            f"{path}: there is no terminal to ask for its password", f"set {PASSWORD_VARIABLE} to it"
+        ) from None

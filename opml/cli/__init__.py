@@ -41,6 +41,14 @@ class _LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            # Here, since click would make it exit status 1.
+            click.echo("stopped", err=True)
+            sys.exit(130)
+
     def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
         arguments = list(sys.argv[1:] if args is None else args)
         try:
@@ -87,5 +95,6 @@ def main(traceback: bool) -> None:
       opml prove model.opml --input image.npy --rpc http://127.0.0.1:8545
       opml challenge CLAIM --model model.opml --rpc http://127.0.0.1:8545
 
-    Exit status: 0 good, 2 bad usage or input, 3 bad model, 4 bad image, 5 chain, 6 dispute, 7 self-check, 70 internal.
+    Exit status: 0 good, 2 bad usage or input, 3 bad model, 4 bad image, 5 chain, 6 dispute, 7 self-check, 70 internal,
+    130 stopped by Ctrl-C.
     """

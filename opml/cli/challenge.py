@@ -4,9 +4,19 @@ from pathlib import Path
 
 import click
 
-from opml.challenger import challenge_claim
+from opml.challenger import Verdict, challenge_claim
 from opml.cli.moves import describe
-from opml.cli.options import chain_options, console, emit, json_option, model_options, poll_option, progress
+from opml.cli.options import (
+    console,
+    contract_option,
+    emit_verdict,
+    json_option,
+    key_options,
+    model_options,
+    poll_option,
+    progress,
+    rpc_option,
+)
 from opml.cli.session import open_session, parse_id
 from opml.dispute.game import ClaimStatus, GameView, Role
 from opml.dispute.moves import Move
@@ -19,7 +29,9 @@ from opml.model import load
 @click.option(
     "--model", "-m", required=True, type=click.Path(path_type=Path), help="The claim's model: ONNX file or image."
 )
-@chain_options
+@rpc_option
+@contract_option
+@key_options
 @model_options
 @click.option(
     "--salt", type=click.IntRange(0, 2**256 - 1), default=0, help="Tells several games of one challenger apart."
@@ -29,10 +41,11 @@ from opml.model import load
 def command(
     claim: str,
     model: Path,
-    rpc: str | None,
+    rpc: str,
     contract: str | None,
     key_env: str,
     keystore: Path | None,
+    dims: dict[str, int],
     window: int,
     clock: int,
     one_phase: bool,
@@ -57,7 +70,7 @@ def command(
     account = session.account()
     with progress() as bar:
         task = bar.add_task(f"loading {model.name}", total=None)
-        loaded = load(model, window=window, clock=clock, one_phase=one_phase)
+        loaded = load(model, window=window, clock=clock, one_phase=one_phase, dims=dims)
         bar.update(task, description="running the claim again")
 
         def show(game: GameView, move: Move) -> None:
@@ -74,24 +87,31 @@ def command(
             sleep=session.sleep,
             poll=poll,
         )
+    problem = _problem(verdict)
     if as_json:
-        emit(
-            {
-                "claim_id": claim_id,
-                "right": verdict.right,
-                "game_id": verdict.game_id,
-                "winner": verdict.winner.value if verdict.winner else None,
-                "status": verdict.status.name.lower(),
-            }
-        )
+        body = {
+            "claim_id": claim_id,
+            "right": verdict.right,
+            "game_id": verdict.game_id,
+            "winner": verdict.winner.value if verdict.winner else None,
+            "status": verdict.status.name.lower(),
+        }
+        emit_verdict(body, problem)
+    elif problem:
+        raise problem
     elif verdict.right:
         click.echo("the claim is right; there is nothing to challenge")
-    elif verdict.winner is Role.CHALLENGER:
+    else:
         click.echo(
             f"the claim was wrong and is {verdict.status.name.lower()}; game 0x{(verdict.game_id or b'').hex()} is won"
         )
-    if not verdict.right and verdict.winner is not Role.CHALLENGER:
-        if verdict.winner is None:
-            known = {ClaimStatus.REJECTED: "rejected already", ClaimStatus.FINAL: "final"}
-            raise DisputeError(f"the claim is wrong, but it is {known.get(verdict.status, 'past its window')}")
-        raise DisputeError("we lost the game")
+
+
+def _problem(verdict: Verdict) -> DisputeError | None:
+    """What makes the command fail: a wrong claim that we have not beaten."""
+    if verdict.right or verdict.winner is Role.CHALLENGER:
+        return None
+    if verdict.winner is None:
+        known = {ClaimStatus.REJECTED: "rejected already", ClaimStatus.FINAL: "final"}
+        return DisputeError(f"the claim is wrong, but it is {known.get(verdict.status, 'past its window')}")
+    return DisputeError("we lost the game")

@@ -1,12 +1,11 @@
 """`opml claims`: what has been claimed."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from opml.chain.client import OpmlClient
-from opml.cli.options import chain_options, console, emit, json_option
+from opml.cli.options import console, contract_option, emit, json_option, rpc_option
 from opml.cli.session import open_session, parse_id
 from opml.dispute.game import ClaimStatus, ClaimView
 from opml.errors import DisputeError
@@ -14,11 +13,10 @@ from opml.errors import DisputeError
 
 @click.command("claims")
 @click.argument("claim", required=False)
-@chain_options
+@rpc_option
+@contract_option
 @json_option
-def command(
-    claim: str | None, rpc: str | None, contract: str | None, key_env: str, keystore: Path | None, as_json: bool
-) -> None:
+def command(claim: str | None, rpc: str, contract: str | None, as_json: bool) -> None:
     """List the claims on a chain, or show one CLAIM with its games.
 
     \b
@@ -26,7 +24,7 @@ def command(
       opml claims --rpc http://127.0.0.1:8545
       opml claims 0x2c21… --rpc http://127.0.0.1:8545 --json
     """
-    client = open_session(rpc, contract, keystore, key_env).client
+    client = open_session(rpc, contract).client
     if claim is None:
         views = client.claims()
     else:
@@ -42,7 +40,14 @@ def command(
         console.print(f"no claims at {client.address}")
     for row in rows:
         left = row["deadline"] - now
-        window = f"may be challenged for {left} s" if left >= 0 else f"window closed {-left} s ago"
+        if row["status"] != "pending":
+            window = f"{row['status']} for good"
+        elif left >= 0:
+            window = f"may be challenged for {left} s"
+        elif row["open_games"] or row["lost_games"]:
+            window = f"window closed {-left} s ago"
+        else:
+            window = f"window closed {-left} s ago, `opml prove MODEL --claim ID` makes it final"
         click.echo(f"0x{row['claim_id'].hex()} {row['status']}")
         click.echo(f"  model 0x{row['model_id'].hex()}, prover {row['prover']}")
         click.echo(f"  {window}; games: {row['open_games']} open, {row['lost_games']} lost by the prover")

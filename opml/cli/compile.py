@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from opml.cli.options import console, emit, json_option, model_options, progress
+from opml.errors import InputError
 from opml.model import Model, load
 
 
@@ -16,7 +17,9 @@ from opml.model import Model, load
 )
 @model_options
 @json_option
-def command(model: Path, target: Path | None, window: int, clock: int, one_phase: bool, as_json: bool) -> None:
+def command(
+    model: Path, target: Path | None, dims: dict[str, int], window: int, clock: int, one_phase: bool, as_json: bool
+) -> None:
     """Compile an ONNX model to an image (.opml): operators, weights, node table, guest, and the model's id.
 
     The id commits to every weight, the guest, the window and the clocks: whoever compiles the same file with the same
@@ -29,10 +32,12 @@ def command(model: Path, target: Path | None, window: int, clock: int, one_phase
       opml compile model.onnx --one-phase -o baseline.opml     # everything in the machine
     """
     target = target or model.with_suffix(".opml")
+    if target.exists() and model.exists() and target.samefile(model):
+        raise InputError(f"the image would take the place of {model}", "name another file with --output")
     began = time.perf_counter()
     with progress() as bar:
         bar.add_task(f"compiling {model.name}", total=None)
-        compiled: Model = load(model, window=window, clock=clock, one_phase=one_phase)
+        compiled: Model = load(model, window=window, clock=clock, one_phase=one_phase, dims=dims)
         compiled.save(target)
     seconds = time.perf_counter() - began
     program, size = compiled.image.program, target.stat().st_size

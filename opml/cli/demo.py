@@ -56,8 +56,13 @@ def command(two_phase: Path, baseline: Path, input_file: str | None, k: int, see
         if not file.is_file():
             raise InputError(f"{file}: no such model", "give --model, --baseline and --input, or run from a checkout")
     began = time.perf_counter()
-    models = {two_phase.stem: load(two_phase), baseline.stem: load(baseline, one_phase=True)}
-    model, one_phase = models.values()
+    model, one_phase = load(two_phase), load(baseline, one_phase=True)
+    if model.header.one_phase or not one_phase.header.one_phase:
+        raise InputError(
+            f"{two_phase if model.header.one_phase else baseline} is compiled for the other scheme",
+            "--model takes an ONNX file or a two-phase image, --baseline an ONNX file or a one-phase image",
+        )
+    models = [(two_phase.stem, model), (baseline.stem, one_phase)]
     inputs = load_inputs((input_file or f"{EXAMPLES / 'digits.npz'}:images:{seed % 10}",), list(model.inputs))
     playing = [model]
     arena = Arena(k, lambda sent: None if as_json else _show_move(playing[0], sent))
@@ -66,7 +71,7 @@ def command(two_phase: Path, baseline: Path, input_file: str | None, k: int, see
     done: list[tuple[str, Scene]] = []
     for number, (current, title, play) in enumerate(scenes(arena, model, one_phase, inputs, seed), 1):
         playing[0] = current
-        name = next(name for name, known in models.items() if known is current)
+        name = next(name for name, known in models if known is current)
         if not as_json:
             output.rule(f"[bold]{number}. {title} · {name}, {_kind(current)}", align="left")
         done.append((name, play()))
@@ -83,13 +88,13 @@ def _kind(model: Model) -> str:
     return "one-phase" if model.header.one_phase else "two-phase"
 
 
-def _show_start(models: dict[str, Model], inputs: dict[str, Array], arena: Arena, seconds: float) -> None:
+def _show_start(models: list[tuple[str, Model]], inputs: dict[str, Array], arena: Arena, seconds: float) -> None:
     for value in inputs.values():
         if value.ndim == 4 and value.shape[:2] == (1, 1) and max(value.shape) <= 32:
             top = max(int(value.max()), 1)
             for row in value[0, 0]:
                 output.print(Text("   " + "".join(SHADES[int(v) * 4 // top] * 2 for v in row)))
-    for name, model in models.items():
+    for name, model in models:
         program = model.image.program
         output.print(
             f"{name} ({_kind(model)}): {len(program.nodes)} operators, {program.tiles} tiles, "
@@ -125,14 +130,16 @@ def _show_end(scene: Scene) -> None:
 
 
 def _show_summary(done: list[tuple[str, Scene]]) -> None:
+    # Narrow enough for 80 columns: scenes by their numbers above.
     table = Table(title="in all", title_justify="left")
-    for name in ("scene", "model", "winner", "claim"):
+    table.add_column("#", justify="right")
+    for name in ("model", "winner", "claim"):
         table.add_column(name)
     for name in ("rounds", "txs", "gas", "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name, scene in done:
+    for number, (name, scene) in enumerate(done, 1):
         table.add_row(
-            scene.name,
+            str(number),
             f"{name}, {_kind(scene.model)}",
             scene.winner.value if scene.winner else "–",
             scene.status.name.lower(),

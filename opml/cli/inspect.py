@@ -6,7 +6,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from opml.cli.options import emit, json_option, model_options, output
+from opml.cli.options import emit, json_option, model_options, output, progress
 from opml.inspection import describe
 from opml.model import load
 
@@ -15,7 +15,7 @@ from opml.model import load
 @click.argument("model", type=click.Path(path_type=Path))
 @model_options
 @json_option
-def command(model: Path, window: int, clock: int, one_phase: bool, as_json: bool) -> None:
+def command(model: Path, dims: dict[str, int], window: int, clock: int, one_phase: bool, as_json: bool) -> None:
     """Show a model's operators, memory map, roots and tiles. MODEL is an ONNX file or an image.
 
     \b
@@ -23,7 +23,9 @@ def command(model: Path, window: int, clock: int, one_phase: bool, as_json: bool
       opml inspect model.opml
       opml inspect model.onnx --json | jq .model_id
     """
-    described = describe(load(model, window=window, clock=clock, one_phase=one_phase).image)
+    with progress() as bar:
+        bar.add_task(f"reading {model.name}", total=None)
+        described = describe(load(model, window=window, clock=clock, one_phase=one_phase, dims=dims).image)
     if as_json:
         emit(described)
         return
@@ -70,10 +72,9 @@ def _print_memory(described: dict[str, Any]) -> None:
 
 
 def _print_header(described: dict[str, Any]) -> None:
-    table = Table(title="header", title_justify="left", show_header=False)
-    table.add_row("model id", described["model_id"])
-    for name, value in described["header"].items():
-        table.add_row(
-            name.replace("_", " "), str(value) if name not in ("input_address", "output_address") else f"{value:#x}"
-        )
-    output.print(table)
+    # No table: it would cut the ids, which are to be copied, to the width of the terminal.
+    rows = {"model_id": described["model_id"], **described["header"]}
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        text = f"{value:#x}" if name in ("input_address", "output_address") else value
+        click.echo(f"{name.replace('_', ' '):{width}}  {text}")

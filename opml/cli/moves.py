@@ -13,7 +13,8 @@ def describe(image: Image, view: GameView, move: Move) -> str:
         case Open():
             return f"commits to the whole run, and to {len(move.states)} roots within it"
         case Post():
-            return f"posts {len(move.states)} {unit} states of {place}"
+            states = "state" if len(move.states) == 1 else "states"
+            return f"posts {len(move.states)} {unit} {states} of {place}"
         case Choose():
             return f"disputes segment {move.segment + 1} of {len(view.states) + 1} of {place}"
         case Enter():

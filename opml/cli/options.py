@@ -12,13 +12,14 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from opml.errors import InputError
+from opml.errors import InputError, OpmlError
 from opml.graph import Array
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 # What a person reads goes to standard error, so that standard output is the result alone.
-console = Console(stderr=True)
+# Its lines are not cut to the width of a terminal: commands and ids in them are to be copied.
+console = Console(stderr=True, soft_wrap=True)
 output = Console()
 
 
@@ -37,10 +38,34 @@ def inputs_option(function: F) -> F:
     )(function)
 
 
+class _Dim(click.ParamType):  # type: ignore[type-arg]
+    """NAME=NUMBER, as a pair."""
+
+    name = "NAME=NUMBER"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        name, _, number = str(value).rpartition("=")
+        if not name or not number.isascii() or not number.isdigit():
+            self.fail(f"{value!r} is not NAME=NUMBER", param, ctx)
+        return name, int(number)
+
+
+def dims_option(function: F) -> F:
+    return click.option(
+        "--dim",
+        "dims",
+        type=_Dim(),
+        multiple=True,
+        callback=lambda ctx, param, value: dict(value),
+        help="Pin a dynamic dimension of an ONNX file, for example batch=1.",
+    )(function)
+
+
 def model_options(function: F) -> F:
     """What is part of a model's id besides the model; an image brings its own."""
     for option in reversed(
         [
+            dims_option,
             click.option(
                 "--window",
                 type=click.IntRange(1, 2**32 - 1),
@@ -62,12 +87,21 @@ def model_options(function: F) -> F:
     return function
 
 
-def chain_options(function: F) -> F:
-    """--rpc, --contract and the two ways to name a key; a key itself is never an argument."""
+def rpc_option(function: F) -> F:
+    """The chain, for commands that make no sense on an embedded one."""
+    return click.option("--rpc", metavar="URL", required=True, help="JSON-RPC node, for example `opml devnet`.")(
+        function
+    )
+
+
+def contract_option(function: F) -> F:
+    return click.option("--contract", metavar="ADDRESS", help="The Opml contract; on a devnet it is found.")(function)
+
+
+def key_options(function: F) -> F:
+    """The two ways to name a key; a key itself is never an argument."""
     for option in reversed(
         [
-            click.option("--rpc", metavar="URL", help="JSON-RPC node; without it an embedded chain that ends with us."),
-            click.option("--contract", metavar="ADDRESS", help="The Opml contract; on a devnet it is found."),
             click.option(
                 "--key-env",
                 metavar="NAME",
@@ -78,7 +112,7 @@ def chain_options(function: F) -> F:
             click.option(
                 "--keystore",
                 type=click.Path(exists=True, dir_okay=False, path_type=Path),
-                help="Keystore file (eth-account).",
+                help="Keystore file (version 3). Its password is asked for, or read from OPML_KEYSTORE_PASSWORD.",
             ),
         ]
     ):
@@ -99,6 +133,13 @@ def poll_option(function: F) -> F:
 def emit(body: dict[str, Any]) -> None:
     """One JSON object on standard output; bytes are 0x-hex, arrays are lists."""
     click.echo(json.dumps(body, default=_plain))
+
+
+def emit_verdict(body: dict[str, Any], problem: OpmlError | None) -> None:
+    """The same for a command whose result may be a failure: still one object, with the error in it."""
+    emit(body if problem is None else body | {"error": problem.to_json()})
+    if problem is not None:
+        raise click.exceptions.Exit(problem.exit_status)
 
 
 def _plain(value: Any) -> Any:
@@ -154,7 +195,11 @@ def _read_array(text: str) -> Array:
         array = _load(path, key)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (ValueError, OSError, EOFError, BadZipFile, zlib.error) as error:
+    except ValueError as error:
+        # numpy takes all that it does not know for pickled objects, and says how to load them.
+        why = "it holds no array of numbers" if "pickle" in str(error) else error
+        raise InputError(f"{path} is not a numpy file: {why}", "save an array of numbers with numpy.save") from None
+    except (OSError, EOFError, BadZipFile, zlib.error) as error:
         raise InputError(f"{path} is not a numpy file: {error}", "save it with numpy.save") from None
     if not index:
         return array

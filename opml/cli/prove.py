@@ -1,5 +1,6 @@
 """`opml prove`: run, claim, defend."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -8,11 +9,13 @@ import numpy as np
 from opml.checked import ensure_checked
 from opml.cli.moves import describe
 from opml.cli.options import (
-    chain_options,
     console,
+    contract_option,
     emit,
+    emit_verdict,
     inputs_option,
     json_option,
+    key_options,
     load_inputs,
     model_options,
     poll_option,
@@ -30,7 +33,9 @@ from opml.prover import PostedClaim, defend_claim, post_claim
 @click.command("prove")
 @click.argument("model", type=click.Path(path_type=Path))
 @inputs_option
-@chain_options
+@click.option("--rpc", metavar="URL", help="JSON-RPC node; without it an embedded chain that ends with the command.")
+@contract_option
+@key_options
 @model_options
 @click.option("--detach", is_flag=True, help="Post the claim and leave; defend it later with --claim.")
 @click.option("--claim", "claim_text", metavar="ID", help="Do not claim anew: go on defending this claim.")
@@ -45,6 +50,7 @@ def command(
     contract: str | None,
     key_env: str,
     keystore: Path | None,
+    dims: dict[str, int],
     window: int,
     clock: int,
     one_phase: bool,
@@ -71,17 +77,22 @@ def command(
     """
     if (claim_text is None) == (not input_files):
         raise InputError("give either --input, to claim, or --claim, to go on defending")
+    if rpc is None and (detach or claim_text):
+        raise InputError(
+            f"{'--detach' if detach else '--claim'} needs a chain that outlives this command", "name one with --rpc"
+        )
     session = open_session(rpc, contract, keystore, key_env)
     account = session.account()
     with progress() as bar:
         bar.add_task(f"loading {model.name}", total=None)
-        loaded = load(model, window=window, clock=clock, one_phase=one_phase)
+        loaded = load(model, window=window, clock=clock, one_phase=one_phase, dims=dims)
     posted, outputs = None, None
     if claim_text is None:
         posted, outputs = _post(session, account, loaded, input_files, nonce, uri)
         claim_id = posted.claim_id
     else:
         claim_id = parse_id(claim_text)
+    resume = _resume(model, claim_id)
     body = {
         "claim_id": claim_id,
         "model_id": loaded.model_id,
@@ -99,17 +110,36 @@ def command(
         if as_json:
             emit(body | {"status": "pending"})
         else:
-            console.print(
-                f"posted; defend it with `opml prove {model} --claim 0x{claim_id.hex()}` before somebody challenges"
-            )
+            click.echo("posted; nobody defends it until you run\n  " + resume, err=True)
         return
-    status = _defend(session, account, claim_id, loaded, poll)
+    try:
+        status = _defend(session, account, claim_id, loaded, poll)
+    except KeyboardInterrupt:
+        if rpc is not None:
+            click.echo("nobody defends the claim now; go on with\n  " + resume, err=True)
+        raise
+    lost = DisputeError("the claim was rejected: a game was lost, or a clock ran out")
+    problem = None if status is ClaimStatus.FINAL else lost
     if as_json:
-        emit(body | {"status": status.name.lower()})
+        emit_verdict(body | {"status": status.name.lower()}, problem)
+    elif problem:
+        raise problem
     else:
         console.print(f"the claim is {status.name.lower()}")
-    if status is not ClaimStatus.FINAL:
-        raise DisputeError("the claim was rejected: a game was lost, or a clock ran out")
+
+
+def _resume(model: Path, claim_id: bytes) -> str:
+    """The command that goes on defending a claim: this one, without what is about posting."""
+    context = click.get_current_context()
+    words = ["opml", "prove", str(model), "--claim", f"0x{claim_id.hex()}"]
+    given = click.core.ParameterSource.COMMANDLINE
+    for name in ("rpc", "contract", "key_env", "keystore", "window", "clock", "poll"):
+        if context.get_parameter_source(name) is given:
+            words += [f"--{name.replace('_', '-')}", str(context.params[name])]
+    words += ["--one-phase"] if context.params["one_phase"] else []
+    for name, size in context.params["dims"].items():
+        words += ["--dim", f"{name}={size}"]
+    return shlex.join(words)
 
 
 def _post(
@@ -130,7 +160,10 @@ def _defend(session: Session, account: object, claim_id: bytes, loaded: Model, p
     with progress() as bar:
         view = session.client.claim_view(claim_id)
         left = max(view.deadline - session.client.now(), 0)
-        bar.add_task(f"watching for challenges; the window closes in {left} s", total=None)
+        words = f"watching for challenges; the window closes in {left} s"
+        bar.add_task(words, total=None)
+        if not console.is_terminal:
+            console.print(words)
 
         # Nobody can challenge on a chain that is ours alone: one wait until the window has passed.
         pause = left + 1 if session.embedded else poll

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from opml.cli.options import console, emit, inputs_option, json_option, load_inputs, progress
+from opml.cli.options import console, dims_option, emit, inputs_option, json_option, load_inputs, progress
 from opml.errors import InputError
 from opml.model import load
 
@@ -17,8 +17,16 @@ from opml.model import load
 @inputs_option
 @click.option("-o", "--output", "target", type=click.Path(path_type=Path), help="Write the outputs to this .npz.")
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads; by default one per processor.")
+@dims_option
 @json_option
-def command(model: Path, input_files: tuple[str, ...], target: Path | None, threads: int | None, as_json: bool) -> None:
+def command(
+    model: Path,
+    input_files: tuple[str, ...],
+    target: Path | None,
+    threads: int | None,
+    dims: dict[str, int],
+    as_json: bool,
+) -> None:
     """Run a model natively and print its outputs; nothing is claimed. MODEL is an ONNX file or an image.
 
     \b
@@ -30,7 +38,7 @@ def command(model: Path, input_files: tuple[str, ...], target: Path | None, thre
     with progress() as bar:
         bar.add_task(f"running {model.name}", total=None)
         # Nobody is asked to believe the result: an image's own root will do.
-        loaded = load(model, rehash=False)
+        loaded = load(model, dims=dims, rehash=False)
         arrays = load_inputs(input_files, list(loaded.inputs))
         began = time.perf_counter()
         outputs = loaded.run(arrays, threads)

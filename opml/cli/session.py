@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opml.chain import Chain, connect
-from opml.chain.accounts import dev_accounts, load_account
+from opml.chain.accounts import KEY_VARIABLE, dev_accounts, load_account
 from opml.chain.client import OpmlClient
 from opml.chain.deploy import dev_contract, ensure_dev_contract
 from opml.dispute.driver import Sleep
@@ -35,7 +35,9 @@ class Session:
         return load_account(self._keystore, self._key_env)
 
 
-def open_session(rpc: str | None, contract: str | None, keystore: Path | None, key_env: str) -> Session:
+def open_session(
+    rpc: str | None, contract: str | None, keystore: Path | None = None, key_env: str = KEY_VARIABLE
+) -> Session:
     """The chain at `rpc` and the contract there; without a URL a new embedded chain with a new contract.
 
     Raises ChainError where either is not to be found.

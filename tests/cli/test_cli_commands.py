@@ -1,17 +1,33 @@
 """The commands as a user calls them: what they print, and how they refuse."""
 
 import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner, Result
+from eth_account import Account
+from onnx import TensorProto, helper
 
+from opml.chain import connect
+from opml.chain.accounts import dev_accounts
+from opml.chain.deploy import dev_contract, ensure_dev_contract
+from opml.chain.devnet import background
+from opml.challenger import Verdict
 from opml.cli import COMMANDS, main
+from opml.dispute.game import ClaimStatus, Role
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "models"
 MODEL, DIGIT = str(EXAMPLES / "mlp.onnx"), f"{EXAMPLES / 'digits.npz'}:images:4"
+
+KEYS = ["0x" + bytes(account.key).hex() for account in dev_accounts()[:2]]
 
 
 def opml(*arguments: str, **environment: str) -> Result:
@@ -20,6 +36,12 @@ def opml(*arguments: str, **environment: str) -> Result:
 
 def answer(*arguments: str) -> Any:
     result = opml(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def answer_with_key(*arguments: str) -> Any:
+    result = opml(*arguments, "--json", OPML_KEY=KEYS[0])
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
@@ -89,7 +111,7 @@ def test_prove_on_an_embedded_chain(image: str) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("inspect", "{image}"), ("run", "{image}", "-i", DIGIT), ("prove", "{image}", "-i", DIGIT), ("claims",)],
+    [("inspect", "{image}"), ("run", "{image}", "-i", DIGIT), ("prove", "{image}", "-i", DIGIT)],
 )
 def test_words_for_people(arguments: tuple[str, ...], image: str) -> None:
     result = opml(*(argument.format(image=image) for argument in arguments))
@@ -153,22 +175,131 @@ def test_the_chain_is_named_when_it_fails(image: str) -> None:
     nowhere = ("--rpc", "http://127.0.0.1:9")
     assert refusal("claims", *nowhere)[:2] == (5, "chain")
     assert refusal("prove", image, "-i", DIGIT, *nowhere)[:2] == (5, "chain")
-    assert refusal("challenge", "0x" + "00" * 32, "-m", image)[:2] == (6, "dispute")
-    assert refusal("challenge", "0x12", "-m", image)[:2] == (6, "dispute")
-    assert refusal("claims", "0x" + "00" * 32)[:2] == (6, "dispute")
+    assert refusal("challenge", "0x12", "-m", image, *nowhere)[:2] == (6, "dispute")
 
 
-def test_a_key_is_never_shown(image: str, tmp_path: Path) -> None:
-    from opml.chain.devnet import background
+def test_a_command_that_needs_the_chain_of_others_says_so(image: str) -> None:
+    nothing = "0x" + "00" * 32
+    for arguments in (("claims",), ("claims", nothing), ("challenge", nothing, "-m", image)):
+        result = opml(*arguments)
+        assert result.exit_code == 2
+        assert "--rpc" in result.stderr
+    for arguments in (("prove", image, "-i", DIGIT, "--detach"), ("prove", image, "--claim", nothing)):
+        assert refusal(*arguments)[:2] == (2, "bad-input")
 
-    secret = "ab" * 31
-    with background(tmp_path / "chain") as devnet:
-        from opml.chain import connect
-        from opml.chain.deploy import ensure_dev_contract
 
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with background(tmp_path_factory.mktemp("chain")) as devnet:
         ensure_dev_contract(connect(devnet.url))
-        arguments = ("prove", image, "-i", DIGIT, "--rpc", devnet.url)
-        status, code, message = refusal(*arguments, OPML_KEY=secret)
-        assert (status, code) == (5, "chain")
-        assert secret not in message
-        assert refusal(*arguments)[:2] == (5, "chain")
+        yield devnet.url
+
+
+def test_unknown_claims_are_named(image: str, url: str) -> None:
+    nothing = "0x" + "00" * 32
+    assert refusal("claims", nothing, "--rpc", url)[:2] == (6, "dispute")
+    assert refusal("challenge", nothing, "-m", image, "--rpc", url, OPML_KEY=KEYS[1])[:2] == (6, "dispute")
+    assert "no claims at" in opml("claims", "--contract", dev_contract(connect(url)) or "", "--rpc", url).stderr
+
+
+def test_a_claim_from_the_printed_command_to_its_end(image: str, url: str, tmp_path: Path) -> None:
+    """`--detach` prints a command that can be pasted; `claims` says what is left to do, and what is settled."""
+    model = tmp_path / "a model.opml"
+    model.write_bytes(Path(image).read_bytes())
+    words = opml("prove", str(model), "-i", DIGIT, "--rpc", url, "--poll", "0.05", "--detach", OPML_KEY=KEYS[0])
+    resume = shlex.split(words.stderr.splitlines()[-1])
+    assert resume[:4] == ["opml", "prove", str(model), "--claim"]
+    assert resume[5:] == ["--rpc", url, "--poll", "0.05"]
+    assert "may be challenged for" in opml("claims", "--rpc", url).stdout
+    chain = connect(url)
+    chain.advance(86401)
+    assert "makes it final" in opml("claims", "--rpc", url).stdout
+    done = opml(*resume[1:], OPML_KEY=KEYS[0])
+    assert done.exit_code == 0
+    assert "the claim is final" in done.stderr
+    assert "final for good" in opml("claims", "--rpc", url).stdout
+
+
+def test_a_failure_is_one_json_object_too(image: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim_id = answer_with_key("prove", image, "-i", DIGIT, "--rpc", url, "--detach")["claim_id"]
+    monkeypatch.setattr("opml.cli.prove.defend_claim", lambda *_, **__: ClaimStatus.REJECTED)
+    lost = Verdict(False, b"g" * 32, Role.PROVER, ClaimStatus.FINAL)
+    monkeypatch.setattr("opml.cli.challenge.challenge_claim", lambda *_, **__: lost)
+    for arguments in (("prove", image, "--claim", claim_id), ("challenge", claim_id, "-m", image)):
+        result = opml(*arguments, "--rpc", url, "--json", OPML_KEY=KEYS[0])
+        assert result.exit_code == 6
+        body = json.loads(result.stdout)
+        assert (body["claim_id"], body["error"]["code"]) == (claim_id, "dispute")
+        assert "error[dispute]" in opml(*arguments, "--rpc", url, OPML_KEY=KEYS[0]).stderr
+
+
+@pytest.mark.parametrize("where", ["defend_claim", "post_claim"])
+def test_ctrl_c_says_what_stands(where: str, image: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"opml.cli.prove.{where}", interrupt)
+    result = opml("prove", image, "-i", DIGIT, "--rpc", url, OPML_KEY=KEYS[0])
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1] == "stopped"
+    assert ("nobody defends the claim now" in result.stderr) == (where == "defend_claim")
+
+
+def test_a_keystore_asks_a_terminal_or_the_environment(image: str, url: str, tmp_path: Path) -> None:
+    file = tmp_path / "key.json"
+    file.write_text(json.dumps(Account.encrypt(KEYS[1], "word", kdf="pbkdf2", iterations=10)))
+    arguments = ("prove", image, "-i", DIGIT, "--rpc", url, "--keystore", str(file), "--detach")
+    assert opml(*arguments, OPML_KEYSTORE_PASSWORD="word").exit_code == 0
+    assert "wrong password" in refusal(*arguments, OPML_KEYSTORE_PASSWORD="other")[2]
+    without = subprocess.run(
+        [sys.executable, "-c", "from opml.cli import main; main()", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        env={key: value for key, value in os.environ.items() if key != "OPML_KEYSTORE_PASSWORD"},
+    )
+    assert without.returncode == 5
+    assert "OPML_KEYSTORE_PASSWORD" in without.stderr
+    assert "Warning" not in without.stderr
+
+
+def test_an_image_does_not_take_its_models_place(tmp_path: Path) -> None:
+    model = tmp_path / "net.onnx"
+    model.write_bytes(Path(MODEL).read_bytes())
+    assert refusal("compile", str(model), "-o", f"{tmp_path}/./net.onnx")[:2] == (2, "bad-input")
+    assert model.read_bytes() == Path(MODEL).read_bytes()
+
+
+def test_dynamic_dimensions_are_pinned(tmp_path: Path) -> None:
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", ports[:1], ports[1:])
+    file, data = tmp_path / "dynamic.onnx", tmp_path / "x.npy"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), file)
+    np.save(data, np.ones((2, 3), np.float32))
+    assert refusal("compile", str(file))[:2] == (3, "unsupported")
+    assert "--dim" in opml("compile", str(file)).stderr
+    assert answer("run", str(file), "-i", str(data), "--dim", "batch=2")["outputs"]["y"] == [[1] * 3] * 2
+    ids = {answer("inspect", str(file), "--dim", f"batch={size}")["model_id"] for size in (1, 2)}
+    assert len(ids) == 2
+    assert answer("compile", str(file), "--dim", "batch=2", "-o", str(tmp_path / "d.opml"))["model_id"] in ids
+    assert refusal("run", str(file), "-i", str(data), "--dim", "batch=2", "--dim", "other=1")[:2] == (3, "bad-model")
+    assert opml("run", str(file), "--dim", "batch").exit_code == 2
+
+
+def test_ids_are_never_cut(image: str) -> None:
+    assert answer("inspect", image)["model_id"] in opml("inspect", image, COLUMNS="40").stdout
+
+
+def test_demo_takes_any_two_models(image: str) -> None:
+    assert len(answer("demo", "--model", image)["scenes"]) == 5
+    assert refusal("demo", "--baseline", image)[:2] == (2, "bad-input")
+
+
+def test_a_key_is_never_shown(image: str, url: str) -> None:
+    secret = "ab" * 31
+    arguments = ("prove", image, "-i", DIGIT, "--rpc", url)
+    status, code, message = refusal(*arguments, OPML_KEY=secret)
+    assert (status, code) == (5, "chain")
+    assert secret not in message
+    assert refusal(*arguments)[:2] == (5, "chain")

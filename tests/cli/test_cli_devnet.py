@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from opml.chain import OpmlClient, connect
 from opml.chain.accounts import dev_accounts
+from opml.chain.deploy import dev_contract
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "models"
 MODEL, DIGIT = str(EXAMPLES / "mlp.onnx"), f"{EXAMPLES / 'digits.npz'}:images:6"
@@ -114,9 +116,11 @@ def test_a_liar_in_another_process_is_caught(devnet: Devnet, image: str) -> None
     challenge = (*OPML, "challenge", claim_id, "-m", image, "--rpc", devnet.url, "--poll", "0.05", "--json")
     # Killed in the middle of the game, the challenger goes on where he was.
     first = start(*challenge, key=CHALLENGER)
-    while not claims(devnet, claim_id)[0]["open_games"]:
+    chain = connect(devnet.url)
+    client = OpmlClient(chain, dev_contract(chain) or "")
+    while not client.claim_games(bytes.fromhex(claim_id[2:])):
         assert first.poll() is None
-        time.sleep(0.1)
+        time.sleep(0.02)
     first.kill()
     first.communicate()
     verdict = finish(start(*challenge, key=CHALLENGER))
