@@ -92,21 +92,24 @@ def restore(journal: Journal, addresses: Sequence[str], *, clock: Clock = wall_c
     if genesis.get("format") != FORMAT:
         raise ChainError(f"{journal.path} is not a devnet of this version", _HINT)
     now: list[int] = [0]
-    node = Node(
-        {address_bytes(address): int(wei) for address, wei in genesis["balances"].items()},
-        # While the past is replayed its own times are set block by block.
-        clock=lambda: now[0],
-        genesis_time=genesis["time"],
-        chain_id=genesis["chainId"],
-    )
+    try:
+        node = Node(
+            {address_bytes(address): int(wei) for address, wei in genesis["balances"].items()},
+            # While the past is replayed its own times are set block by block.
+            clock=lambda: now[0],
+            genesis_time=int(genesis["time"]),
+            chain_id=int(genesis["chainId"]),
+        )
+    except Exception as error:  # py-evm raises many kinds
+        raise ChainError(f"{journal.path} is damaged in line 1: {error!r}", _HINT) from error
     offset = 0
     for number, line in enumerate(rest, start=2):
         try:
             if "offset" in line:
-                offset = line["offset"]
+                offset = int(line["offset"])
             else:
                 _replay(node, line)
-        except (KeyError, TypeError, ValueError, NodeError) as error:
+        except Exception as error:
             raise ChainError(f"{journal.path} is damaged in line {number}: {error}", _HINT) from error
     node.clock = clock
     node.offset = offset

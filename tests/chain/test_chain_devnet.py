@@ -426,6 +426,10 @@ def test_a_changed_journal_is_refused(tmp_path: Path, accounts: Accounts) -> Non
         [lines[0], "not json\n", lines[1]],
         ["{}\n", lines[1]],
         ["[]\n", lines[1]],
+        [json.dumps(json.loads(lines[0]) | {"balances": []}) + "\n"],
+        [json.dumps(json.loads(lines[0]) | {"time": -1}) + "\n"],
+        [lines[0], json.dumps({"offset": "soon"}) + "\n"],
+        [lines[0], json.dumps(block | {"time": block["time"] + 0.5}) + "\n"],
     ]
     for version in damaged:
         journal.write_text("".join(version))
