@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vm.constants import PAGE_BYTES
-from vm.guest.intrinsics import load_u32, store_i64
-from vm.isa import FORMATS, LOAD, SHIFT32, SHIFT64, TABLE, B, I, J, S, U
+from vm.guest.intrinsics import load_u8, load_u32, store_i8, store_i64
+from vm.isa import FORMATS, LOAD, NUMBER, SHIFT32, SHIFT64, TABLE, B, I, J, S, U
 from vm.jit import jit
 
 # Where writes to x0 go: a register that nobody reads.
@@ -30,6 +30,19 @@ UNDECODED: Final = 0
 # fmt: on
 DEFINITION: Final = len(TABLE) + 1
 
+# Pairs of instructions that the fast loop does in one go: the most frequent in our guest's code (softfloat inlined in
+# contractions), and a few more that integer loops have. Their numbers follow. The first never jumps.
+_FREQUENT: Final = """
+    add+add add+addi add+beq add+jal add+ld add+sd add+srli add+sub addi+addi addi+and addi+beq addi+bge addi+bgeu
+    addi+blt addi+bltu addi+bne addi+jal addi+ld addi+mul addi+or addi+slli addi+srli addi+xor addiw+slli addw+addi
+    and+bltu auipc+jalr ld+add ld+addi ld+ld ld+mul lui+slli lw+addi lw+addiw lw+lw lw+slli mul+add mul+addw mul+ld
+    mulhu+srl or+addi or+mulhu or+or sd+addi sd+sd slli+add slli+addi slli+addiw slli+blt slli+or slli+slli slli+srli
+    srl+slli srli+add srli+addi srli+beq srli+slli srli+srli srli+xor sub+add sub+addi sub+jal xor+addi xor+srli
+    xori+bltu
+"""
+PAIRS: Final = tuple((first, second) for first, _, second in (pair.partition("+") for pair in _FREQUENT.split()))
+FIRST_PAIR: Final = DEFINITION + 1
+
 # A window of decoded code: this much guest memory, and one more word, never decoded, where it ends.
 WINDOW_LOG2: Final = 20
 WINDOW_BYTES: Final = 1 << WINDOW_LOG2
@@ -47,6 +60,28 @@ def _by_opcode() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.array(rows, np.int64), np.array(starts, np.int64)
 
 
+def operations(number: int) -> tuple[str, ...]:
+    """The names of the instructions that an operation number stands for; `none` where the loop has to be left."""
+    if number >= FIRST_PAIR:
+        return PAIRS[number - FIRST_PAIR] if number - FIRST_PAIR < len(PAIRS) else ("none",)
+    return (TABLE[number - 1].name,) if UNDECODED < number < DEFINITION else ("none",)
+
+
+def plain(number: int) -> int:
+    """The operation number of an operation, or of the first of a pair."""
+    pair = number - FIRST_PAIR
+    return number if pair < 0 else NUMBER[PAIRS[pair][0]] + 1 if pair < len(PAIRS) else UNDECODED
+
+
+def _pair_numbers() -> NDArray[np.int64]:
+    """The operation number of the pair (first, second); that of the first alone where there is none."""
+    numbers = np.repeat(np.arange(FIRST_PAIR), FIRST_PAIR).reshape(FIRST_PAIR, FIRST_PAIR)
+    for i, (first, second) in enumerate(PAIRS):
+        numbers[NUMBER[first] + 1, NUMBER[second] + 1] = FIRST_PAIR + i
+    return numbers
+
+
+_PAIRS = _pair_numbers()
 _ROWS, _STARTS = _by_opcode()
 _I, _LOAD, _SHIFT64, _SHIFT32, _S, _B, _U, _J = (FORMATS.index(f) for f in (I, LOAD, SHIFT64, SHIFT32, S, B, U, J))
 
@@ -101,3 +136,6 @@ def decode_page(source: int, code: int, position: int) -> None:
     """Decodes the PAGE_BYTES of code at host address `source` into the window at `code`, from byte `position` on."""
     for at in range(position, position + PAGE_BYTES, 4):
         store_i64(code + at * 2, _decode_word(load_u32(source + at - position), at))
+    # A pair lies within its page, so that it is forgotten with it.
+    for word in range(code + position * 2, code + (position + PAGE_BYTES) * 2 - 8, 8):
+        store_i8(word, _PAIRS[load_u8(word), load_u8(word + 8)])

@@ -7,13 +7,14 @@ from numpy.typing import NDArray
 
 from vm import fast, predecode
 from vm.constants import MEMORY_BYTES, PAGE_BYTES, PAGE_LOG2, REGISTERS, RUNNING
+from vm.handlers import CTX_ADDRESS, CTX_LEFT, CTX_PC, CTX_SIZE, CTX_WORDS, CTX_WRITE, TLB_LOG2
 from vm.isa import WORD_BYTES
 from vm.memory import ZERO_PAGE, Page
 from vm.state import State
 from vm.step import DirectAccess, step
 
-# The loop's counters are signed 64-bit; nobody waits for more.
-MAX_STEPS: Final = (1 << 62) - 1
+# The loop counts in bytes of decoded code, in signed 64-bit numbers; nobody waits for more.
+MAX_STEPS: Final = (1 << 58) - 1
 _WINDOWS_KEPT: Final = 64
 _SPARES_KEPT: Final = 4
 
@@ -41,9 +42,9 @@ class _Run:
     def __init__(self, state: State) -> None:
         self._state = state
         self._memory = state.memory
-        self._context = np.zeros(fast.CTX_WORDS, np.int64)
+        self._context = np.zeros(CTX_WORDS, np.int64)
         self._unsigned = self._context.view(np.uint64)
-        self._tlb = np.full(fast.ENTRY_WORDS << fast.TLB_LOG2, fast.NO_PAGE, np.int64)
+        self._tlb = np.full(fast.ENTRY_WORDS << TLB_LOG2, fast.NO_PAGE, np.int64)
         self._addresses = self._context.ctypes.data, self._tlb.ctypes.data
         # Host pages by guest page number, and the table in which the loop finds them.
         self._pages: dict[int, tuple[Page, bool]] = {}
@@ -55,9 +56,9 @@ class _Run:
     def execute(self, steps: int) -> int:
         """As `run`, for at least one step of a running machine."""
         context, state = self._context, self._state
-        context[fast.CTX_LEFT] = steps
+        context[CTX_LEFT] = steps
         self._load_registers()
-        while context[fast.CTX_LEFT] and state.status == RUNNING:
+        while context[CTX_LEFT] and state.status == RUNNING:
             reason = self._loop()
             if reason == fast.EXIT_FETCH:
                 answered = self._fetch()
@@ -68,10 +69,10 @@ class _Run:
             if not answered:
                 self._save_registers()
                 step(DirectAccess(state))
-                context[fast.CTX_LEFT] -= 1
+                context[CTX_LEFT] -= 1
                 self._load_registers()
         self._save_registers()
-        return steps - int(context[fast.CTX_LEFT])
+        return steps - int(context[CTX_LEFT])
 
     def release(self) -> None:
         """Gives the windows back, cleared."""
@@ -84,14 +85,14 @@ class _Run:
 
     def _load_registers(self) -> None:
         self._unsigned[:REGISTERS] = self._state.registers
-        self._unsigned[fast.CTX_PC] = self._state.pc
+        self._unsigned[CTX_PC] = self._state.pc
 
     def _save_registers(self) -> None:
         self._state.registers[:] = self._unsigned[:REGISTERS].tolist()
-        self._state.pc = int(self._unsigned[fast.CTX_PC])
+        self._state.pc = int(self._unsigned[CTX_PC])
 
     def _loop(self) -> int:
-        number = int(self._unsigned[fast.CTX_PC]) >> predecode.WINDOW_LOG2
+        number = int(self._unsigned[CTX_PC]) >> predecode.WINDOW_LOG2
         if number not in self._windows:
             return fast.EXIT_FETCH
         context, tlb = self._addresses
@@ -101,7 +102,7 @@ class _Run:
 
     def _fetch(self) -> bool:
         """Decodes the page of the pc. False if there is nothing to fetch: the definition will trap."""
-        pc = int(self._unsigned[fast.CTX_PC])
+        pc = int(self._unsigned[CTX_PC])
         if pc % WORD_BYTES or pc > MEMORY_BYTES - WORD_BYTES:
             return False
         number, index = pc >> predecode.WINDOW_LOG2, pc >> PAGE_LOG2
@@ -124,11 +125,11 @@ class _Run:
 
     def _page(self) -> bool:
         """Maps the page of an access. False if the access traps, or if it is a store into decoded code."""
-        address, size = int(self._context[fast.CTX_ADDRESS]), int(self._context[fast.CTX_SIZE])
+        address, size = int(self._context[CTX_ADDRESS]), int(self._context[CTX_SIZE])
         if address % size or not 0 <= address < MEMORY_BYTES:
             return False
         index = address >> PAGE_LOG2
-        if not self._context[fast.CTX_WRITE]:
+        if not self._context[CTX_WRITE]:
             self._map(index, False)
             return True
         self._map(index, True)

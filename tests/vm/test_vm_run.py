@@ -12,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba.core.dispatcher import Dispatcher
 from vm_asm import EXIT, assemble, program
-from vm_programs import CODE_REGISTER, random_state
+from vm_programs import CODE_REGISTER, DATA_REGISTER, random_state, word
 
-from vm import fast, keccak, predecode
+from vm import fast, handlers, keccak, predecode
+from vm.alu import BRANCHES
 from vm.constants import HALTED, MEMORY_BYTES, PAGE_BYTES, RUNNING, SCRATCH_BASE, TRAPPED
-from vm.isa import encode
+from vm.handlers import QUICK_STEPS
+from vm.isa import NUMBER, TABLE, encode
 from vm.keccak import hash_subtrees
 from vm.memory import Memory
 from vm.predecode import WINDOW_BYTES
@@ -24,14 +26,20 @@ from vm.run import MAX_STEPS, run
 from vm.state import State
 from vm.step import DirectAccess, step
 
+# A budget with which the loop does not look at every word.
+LONG = QUICK_STEPS + 1000
+
 
 def same(a: State, b: State) -> bool:
     return (a.pc, a.status, a.registers) == (b.pc, b.status, b.registers)
 
 
 def lockstep(state: State, limit: int) -> State:
-    """Both engines, compared after every instruction; at the end whole memories, and one run without a stop."""
-    single, whole = state.fork(), state.fork()
+    """Both engines, compared after every instruction; at the end whole memories, and one run without a stop.
+
+    That has so few steps that the loop counts each; programs that end are run by its quick functions, too.
+    """
+    single, whole, quick = state.fork(), state.fork(), state.fork()
     taken = 0
     while state.status == RUNNING and taken < limit:
         step(DirectAccess(state))
@@ -41,6 +49,9 @@ def lockstep(state: State, limit: int) -> State:
     assert run(whole, limit) == taken
     assert same(whole, state)
     assert single.hash() == state.hash() == whole.hash()
+    if state.status != RUNNING:
+        assert run(quick, LONG) == taken
+        assert quick.hash() == state.hash()
     return state
 
 
@@ -56,6 +67,77 @@ bases = st.sampled_from(
 @given(st.integers(0, 1 << 32), bases)
 def test_pitfall_21_random_programs_after_every_instruction(seed, base):
     lockstep(random_state(random.Random(seed), base=base), 120)
+
+
+def quick_equals_exact(state: State) -> State:
+    """A long run, by the quick functions up to its end, and the same in parts that only the exact ones do."""
+    exact, taken = state.fork(), 0
+    done = run(state, LONG)
+    while taken < done:
+        part = run(exact, min(QUICK_STEPS - 1, done - taken))
+        assert part
+        taken += part
+    assert taken == done
+    assert done == LONG or state.status != RUNNING
+    assert same(exact, state)
+    assert exact.hash() == state.hash()
+    return state
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 1 << 32), bases)
+def test_pitfall_21_long_runs_of_random_programs(seed, base):
+    quick_equals_exact(random_state(random.Random(seed), base=base))
+
+
+def words_of(names: tuple[str, ...], rng: random.Random, position: int) -> list[int]:
+    """Random words with the given names, for consecutive places from word `position` of a program of 64."""
+    words = []
+    for i, name in enumerate(names):
+        wanted = TABLE[NUMBER[name]]
+        while True:
+            candidate = word(rng, position + i, 64)
+            if candidate & wanted.mask == wanted.match:
+                words.append(candidate)
+                break
+    return words
+
+
+@pytest.mark.parametrize("pair", predecode.PAIRS, ids="+".join)
+def test_pitfall_21_pairs_are_their_two_instructions(pair):
+    """Each pair at the start, at the end of a page, and entered at its second half; with faults in either half."""
+    rng = random.Random(str(pair))
+    assert pair[0] not in ("jal", "jalr", "ecall", *BRANCHES)
+    for position in (0, 5, 6, 7):
+        for _ in range(6):
+            state = random_state(rng, length=64, base=0x2000 - 32)
+            code = words_of(pair, rng, position)
+            state.memory.store(0x2000 - 32 + 4 * position, 4, code[0])
+            state.memory.store(0x2000 - 32 + 4 * position + 4, 4, code[1])
+            state.pc += 4 * (position + rng.randrange(2))
+            for stop in range(20, 64):
+                state.memory.store(0x2000 - 32 + 4 * stop, 4, 0)
+            if rng.random() < 0.3:
+                state.registers[DATA_REGISTER] += rng.choice((1, 4, MEMORY_BYTES, 0x4000))
+            lockstep(state, 60)
+
+
+def test_pairs_are_told_apart():
+    numbers = range(predecode.FIRST_PAIR, predecode.FIRST_PAIR + len(predecode.PAIRS))
+    assert len(set(predecode.PAIRS)) == len(predecode.PAIRS)
+    assert numbers[-1] < 256
+    assert [predecode.operations(number) for number in numbers] == list(predecode.PAIRS)
+    assert [predecode.operations(predecode.plain(number))[0] for number in numbers] == [a for a, _ in predecode.PAIRS]
+    assert predecode.operations(255) == predecode.operations(predecode.UNDECODED) == ("none",)
+
+
+def test_a_store_over_the_second_half_of_its_own_pair():
+    assert ("sd", "addi") in predecode.PAIRS
+    for budget in (10, LONG):
+        state = program(("sd", "a1", 8, "zero"), ("addi", "a0", "a0", 1), ("addi", "a0", "a0", 2), *EXIT)
+        state.registers[11] = encode("addi", 10, 10, imm=100) | encode("addi", 17, 0, imm=93) << 32
+        assert run(state, budget) == 5
+        assert (state.registers[10], state.status) == (101, HALTED)
 
 
 @pytest.mark.slow
@@ -311,5 +393,5 @@ def test_the_tlb_index_stays_in_the_tlb():
     rng = np.random.default_rng(3)
     for address in [0, -1, 1 << 39, MEMORY_BYTES - 1, *rng.integers(-(1 << 63), 1 << 63, 500).tolist()]:
         slot = fast._slot(address)
-        assert slot % fast.ENTRY_BYTES == 0
-        assert 0 <= slot < fast.ENTRY_BYTES << fast.TLB_LOG2
+        assert slot % handlers.ENTRY_BYTES == 0
+        assert 0 <= slot < handlers.ENTRY_BYTES << handlers.TLB_LOG2
