@@ -21,6 +21,9 @@ _SEND_ATTEMPTS: Final = 5
 _STALE_NONCE = ("nonce too low", "nonce too high", "replacement transaction underpriced", "invalid nonce")
 _KNOWN = ("already known", "known transaction", "already imported")
 
+# What two storage slots cost more to write if they are empty (EIP-2929).
+EMPTIED: Final = 2 * 17_100
+
 
 class RpcChain(Chain):
     """Any Ethereum node that speaks JSON-RPC over HTTP.
@@ -104,10 +107,10 @@ class RpcChain(Chain):
         return self._receipt(answer)
 
     def _estimate(self, message: dict[str, Any]) -> int:
-        """A gas limit with a margin of a fifth: the state may be another one when the transaction is mined."""
+        """A gas limit with a margin: when the transaction is mined, slots that it writes may have become empty."""
         needed = from_quantity(self.request("eth_estimateGas", message))
         limit = from_quantity(self.block("latest")["gasLimit"])
-        return needed if needed <= 21_000 else min(needed * 6 // 5, max(needed, limit))
+        return needed if needed <= 21_000 else min(needed * 6 // 5 + EMPTIED, max(needed, limit))
 
     def _fees(self) -> dict[str, int]:
         """EIP-1559 fees that stay good for six full blocks; a plain gas price on a chain without them."""

@@ -133,9 +133,8 @@ class Courts(RuleBasedStateMachine):
         """Honest players are never late."""
         for game, sides in self.players.items():
             for role in self.honest[game]:
-                view = self.court.game_view(game)
-                move = sides[role](view, self.court.now())
-                if move is not None:
+                # Where there is one tile or one instruction, a side is on turn twice running.
+                while (move := sides[role](self.court.game_view(game), self.court.now())) is not None:
                     self.court.move(game, move, self.accounts(game)[role])
         self.court.advance(seconds)
 
