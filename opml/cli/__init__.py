@@ -52,6 +52,8 @@ class _LazyGroup(click.Group):
     def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
         arguments = list(sys.argv[1:] if args is None else args)
         try:
+            if "--json" in arguments:
+                return self._main_for_programs(arguments, *rest, **options)
             return super().main(arguments, *rest, **options)
         except OpmlError as error:
             _report(error.to_json(), "--json" in arguments)
@@ -68,6 +70,17 @@ class _LazyGroup(click.Group):
             hint = "this is a defect of opml; run again with `opml --traceback …` and report what it prints"
             _report({"code": "internal", "message": message, "hint": hint}, "--json" in arguments)
             sys.exit(70)
+
+    def _main_for_programs(self, arguments: list[str], *rest: Any, **options: Any) -> Any:
+        """As `main`, but what click says of bad usage is JSON too."""
+        try:
+            status = super().main(arguments, *rest, **{**options, "standalone_mode": False})
+        except click.ClickException as error:
+            _report({"code": "usage", "message": error.format_message(), "hint": "see --help"}, as_json=True)
+            sys.exit(error.exit_code)
+        except click.Abort:
+            sys.exit(130)
+        sys.exit(status if isinstance(status, int) else 0)
 
 
 def _report(body: dict[str, str], as_json: bool) -> None:
@@ -95,6 +108,6 @@ def main(traceback: bool) -> None:
       opml prove model.opml --input image.npy --rpc http://127.0.0.1:8545
       opml challenge CLAIM --model model.opml --rpc http://127.0.0.1:8545
 
-    Exit status: 0 good, 2 bad usage or input, 3 bad model, 4 bad image, 5 chain, 6 dispute, 7 self-check, 70 internal,
-    130 stopped by Ctrl-C.
+    Exit status: 0 good, 2 bad usage or input, 3 bad model, 4 bad image, 5 chain or key, 6 dispute, 7 self-check,
+    70 internal, 130 stopped by Ctrl-C.
     """

@@ -11,7 +11,7 @@ from opml.chain.accounts import KEY_VARIABLE, dev_accounts, load_account
 from opml.chain.client import OpmlClient
 from opml.chain.deploy import dev_contract, ensure_dev_contract
 from opml.dispute.driver import Sleep
-from opml.errors import ChainError, DisputeError
+from opml.errors import ChainError, InputError
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -61,16 +61,14 @@ def open_session(
 
 
 def parse_id(text: str, what: str = "claim") -> bytes:
-    """A 32-byte id from hexadecimal text. Raises DisputeError where it is none."""
+    """A 32-byte id from hexadecimal text. Raises InputError where it is none."""
     digits = text.removeprefix("0x")
     try:
         value = bytes.fromhex(digits)
     except ValueError:
         value = b""
     if len(value) != 32:
-        raise DisputeError(
-            f"{text!r} is no {what} id", "an id is 0x and 64 hexadecimal digits; `opml claims` lists them"
-        )
+        raise InputError(f"{text!r} is no {what} id", "an id is 0x and 64 hexadecimal digits; `opml claims` lists them")
     return value
 
 

@@ -175,7 +175,7 @@ def test_the_chain_is_named_when_it_fails(image: str) -> None:
     nowhere = ("--rpc", "http://127.0.0.1:9")
     assert refusal("claims", *nowhere)[:2] == (5, "chain")
     assert refusal("prove", image, "-i", DIGIT, *nowhere)[:2] == (5, "chain")
-    assert refusal("challenge", "0x12", "-m", image, *nowhere)[:2] == (6, "dispute")
+    assert refusal("challenge", "0x12", "-m", image, *nowhere)[:2] == (2, "bad-input")
 
 
 def test_a_command_that_needs_the_chain_of_others_says_so(image: str) -> None:
@@ -303,3 +303,18 @@ def test_a_key_is_never_shown(image: str, url: str) -> None:
     assert (status, code) == (5, "chain")
     assert secret not in message
     assert refusal(*arguments)[:2] == (5, "chain")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("run",), ("compile", MODEL, "--window", "0"), ("demo", "-k", "65"), ("claims", "--no-such"), ("nothing",)],
+)
+def test_bad_usage_is_json_too(arguments: tuple[str, ...]) -> None:
+    result = opml(*arguments, "--json")
+    assert result.exit_code == opml(*arguments).exit_code == 2
+    assert json.loads(result.stdout)["error"]["code"] == "usage"
+
+
+def test_help_and_version_are_no_errors_with_json() -> None:
+    assert opml("run", "--help", "--json").exit_code == 0
+    assert opml("--version", "--json").exit_code in (0, 2)
