@@ -43,8 +43,7 @@ class Report:
 
     steps: int = 0
     evm_steps: int = 0
-    distinct: int = 0
-    """Different states that the EVM took a step from."""
+    """Steps that the EVM took, each from another state: one that a loop comes back to is not asked about again."""
     instructions: Counter[str] = field(default_factory=Counter)
     """How often the EVM executed each instruction; `none` for words and addresses that are none."""
     gas: list[int] = field(default_factory=list)
@@ -74,7 +73,8 @@ def compare(
 ) -> Report:
     """Runs all three from `start`, which is not changed, until they stop, differ, or have taken `max_steps`.
 
-    The fast loop is compared after every step; the verifier is asked about each `every`-th step, and the last one.
+    The fast loop is compared after every step; the verifier is asked about each `every`-th step and the last one, but
+    never twice about the same state.
     After the run the fast loop repeats it without a stop, and must end in the same state.
     """
     report, seen = Report(), set[bytes]()
@@ -87,18 +87,18 @@ def compare(
             report.difference = _difference("fast loop", report.steps - 1, before, definition, single)
             break
         last = definition.status != RUNNING or report.steps == max_steps
-        if (report.steps - 1) % every == 0 or last:
+        if ((report.steps - 1) % every == 0 or last) and before_hash not in seen:
+            seen.add(before_hash)
             pre, post = verifier.step(prove_step(before))
             report.evm_steps += 1
             report.instructions[_name(before)] += 1
             report.gas.append(getattr(verifier, "gas", 0))
-            seen.add(before_hash)
             if (pre, post) != (before_hash, expected):
                 wrong = pre if pre != before_hash else post
                 report.difference = _difference("contract", report.steps - 1, before, definition, wrong)
                 break
         progress(report)
-    report.distinct, report.status = len(seen), definition.status
+    report.status = definition.status
     if report.difference is None:
         whole = start.fork()
         if run(whole, max_steps) != report.steps or whole.hash() != definition.hash():

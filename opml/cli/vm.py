@@ -127,7 +127,6 @@ def lockstep_command(program: Path, max_steps: int, every: int, as_json: bool) -
             {
                 "steps": report.steps,
                 "evm_steps": report.evm_steps,
-                "distinct_evm_steps": report.distinct,
                 "status": STATUS[report.status],
                 "instructions": dict(sorted(report.instructions.items())),
                 "difference": _difference_body(report.difference) if report.difference else None,
@@ -135,8 +134,8 @@ def lockstep_command(program: Path, max_steps: int, every: int, as_json: bool) -
         )
     else:
         click.echo(
-            f"{report.steps:,} steps, {report.evm_steps:,} of them on the EVM ({report.distinct:,} different), "
-            f"{STATUS[report.status]}: {'a difference' if report.difference else 'no difference'}"
+            f"{report.steps:,} steps, {report.evm_steps:,} different ones on the EVM, {STATUS[report.status]}: "
+            f"{'a difference' if report.difference else 'no difference'}"
         )
         if report.difference:
             _show_difference(report.difference)
