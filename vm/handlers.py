@@ -12,8 +12,7 @@ pairs; they are for what is left.
 Source of the technique: "The Structure and Performance of Efficient Interpreters" (Ertl, Gregg 2003), threaded code.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from llvmlite import ir
@@ -154,11 +153,11 @@ class _Handler:
         self.b = Builder(function.append_basic_block())
         self.targets, self.exact = targets, exact
 
-    def at(self, address: Value, kind: ir.Type = _WORD) -> Value:
-        return self.b.load(self.b.inttoptr(address, _POINTER), typ=kind, align=1 if kind is not _WORD else 8)
+    def at(self, address: Value, kind: ir.Type = _WORD, align: int = 8) -> Value:
+        return self.b.load(self.b.inttoptr(address, _POINTER), typ=kind, align=align)
 
-    def put(self, address: Value, value: Value) -> None:
-        self.b.store(value, self.b.inttoptr(address, _POINTER), align=1)
+    def put(self, address: Value, value: Value, align: int = 8) -> None:
+        self.b.store(value, self.b.inttoptr(address, _POINTER), align=align)
 
     def field(self, place: int) -> Value:
         """The address of the register that a byte of the word names."""
@@ -185,11 +184,6 @@ class _Handler:
         words = self.b.sub(self.ip, self.at(self.context(CTX_CODE)))
         return self.b.add(self.at(self.context(CTX_BASE)), self.b.ashr(words, _WORD(1)))
 
-    @contextmanager
-    def unlikely(self, condition: Value) -> Iterator[None]:
-        with self.b.if_then(condition, likely=False):
-            yield
-
     def leave(self, ip: Value, reason: int) -> None:
         self.put(self.context(CTX_IP), ip)
         self.put(self.context(CTX_END), self.end)
@@ -211,7 +205,7 @@ class _Handler:
         b = self.b
         if self.exact or jumped:
             least = 8 if self.exact else 8 * QUICK_STEPS
-            with self.unlikely(b.icmp_signed("<", b.sub(self.end, self.ip), _WORD(least))):
+            with b.if_then(b.icmp_signed("<", b.sub(self.end, self.ip), _WORD(least)), likely=False):
                 self.leave(self.ip, BUDGET)
         self.following()
         number = b.and_(self.w, _WORD(255))
@@ -228,14 +222,15 @@ class _Handler:
         entry = b.add(self.tlb, slot(b, address))
         store = name.startswith("s")
         tag = self.at(b.add(entry, _WORD(8 * store)))
-        with self.unlikely(b.icmp_unsigned("!=", tag, b.and_(address, _WORD(size - 1 - PAGE_BYTES)))):
+        with b.if_then(b.icmp_unsigned("!=", tag, b.and_(address, _WORD(size - 1 - PAGE_BYTES))), likely=False):
             self.fault()
+        # A source may hand out pages from anywhere in a file, so the host's alignment is not known.
         host = b.add(address, self.at(b.add(entry, _WORD(16))))
         if store:
             value = self.rs2()
-            self.put(host, value if size == 8 else b.trunc(value, kind))
+            self.put(host, value if size == 8 else b.trunc(value, kind), align=1)
         else:
-            value = self.at(host, kind)
+            value = self.at(host, kind, align=1)
             self.rd(value if size == 8 else (b.zext if name.endswith("u") else b.sext)(value, _WORD))
 
     def branch(self, name: str) -> None:
@@ -256,7 +251,7 @@ class _Handler:
         b = self.b
         target = b.and_(b.add(self.rs1(), self.imm()), _WORD(-2))
         inside = b.sub(target, self.at(self.context(CTX_BASE)))
-        with self.unlikely(b.icmp_unsigned("!=", b.and_(inside, _WORD(~(p.WINDOW_BYTES - 4))), _WORD(0))):
+        with b.if_then(b.icmp_unsigned("!=", b.and_(inside, _WORD(~(p.WINDOW_BYTES - 4))), _WORD(0)), likely=False):
             self.fault()
         self.rd(self.pc())
         there = b.add(self.at(self.context(CTX_CODE)), b.shl(inside, _WORD(1)))
