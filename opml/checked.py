@@ -4,6 +4,7 @@ The check hashes the whole memory, which the happy path must not pay for each cl
 """
 
 import hashlib
+from contextlib import suppress
 
 from llvmlite import binding
 
@@ -21,12 +22,12 @@ def ensure_checked(inference: Inference) -> bool:
     features = "".join(sorted(name for name, on in binding.get_host_cpu_features().items() if on))
     parts = (inference.model.model_id.hex(), source_key(SOURCES), binding.get_host_cpu_name(), features)
     marker = cache_root() / "checked" / hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
-    if marker.exists():
-        return False
+    # Where the cache cannot be used, the check is repeated each time.
+    with suppress(OSError):
+        if marker.exists():
+            return False
     self_check(inference.model.header, inference.memory)
-    try:
+    with suppress(OSError):
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.touch()
-    except OSError:
-        pass  # a read-only home: the check is repeated next time
     return True

@@ -4,6 +4,7 @@ All of it is a deterministic function of the graph, so whoever holds the graph c
 aligned power-of-two subtree of memory; tile `t` of a node writes leaf `t` of its output and nothing else.
 """
 
+import json
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from opml.graph import Array, Attribute, Graph, TensorType
 from opml.ops import OPS, make_record
 from opml.passes.check import VIEW, storage
 from vm.constants import LEAF_BYTES, PAGE_LEVEL, SCRATCH_BASE
-from vm.guest.record import RECORD_BYTES, RECORD_WORDS, TABLE_BASE, TABLE_MAGIC, TABLE_MAX_LOG2
+from vm.guest.record import RECORD_BYTES, RECORD_WORDS, TABLE_BASE, TABLE_INTERFACE, TABLE_MAGIC, TABLE_MAX_LOG2
+from vm.keccak import keccak256
 
 TENSOR_BASE = TABLE_BASE + (1 << TABLE_MAX_LOG2)
 
@@ -116,7 +118,18 @@ class Program:
         """The node table as it lies at TABLE_BASE: header, then one record per node."""
         header = np.zeros(RECORD_WORDS, np.int64)
         header[:3] = TABLE_MAGIC, len(self.nodes), self.tiles
+        header[TABLE_INTERFACE : TABLE_INTERFACE + 4] = np.frombuffer(self.interface, "<i8")
         return b"".join(record.astype("<i8").tobytes() for record in (header, *(node.record for node in self.nodes)))
+
+    @cached_property
+    def interface(self) -> bytes:
+        """keccak256 of what inputs and outputs mean: names, dtypes and shapes, in order.
+
+        It lies in the table for the model's id to commit to it; neither guest nor kernels read it. Without it, an image
+        with the names of two inputs exchanged would have the same id.
+        """
+        ports = [[[p.name, p.type.dtype.value, *p.type.shape] for p in side] for side in (self.inputs, self.outputs)]
+        return keccak256(json.dumps(ports, separators=(",", ":")).encode())
 
     @cached_property
     def max_tile_steps(self) -> int:

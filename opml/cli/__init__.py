@@ -63,6 +63,10 @@ class _LazyGroup(click.Group):
             sys.exit(2)
         except (KeyboardInterrupt, BrokenPipeError):
             sys.exit(130)
+        except MemoryError as error:
+            hint = "the model's tensors do not fit into this computer's memory"
+            _report({"code": "memory", "message": f"out of memory: {error}", "hint": hint}, "--json" in arguments)
+            sys.exit(8)
         except Exception as error:
             if "--traceback" in arguments:
                 traceback.print_exc()
@@ -109,5 +113,5 @@ def main(traceback: bool) -> None:
       opml challenge CLAIM --model model.opml --rpc http://127.0.0.1:8545
 
     Exit status: 0 good, 2 bad usage or input, 3 bad model, 4 bad image, 5 chain or key, 6 dispute, 7 self-check,
-    70 internal, 130 stopped by Ctrl-C.
+    8 out of memory, 70 internal, 130 stopped by Ctrl-C.
     """

@@ -9,6 +9,10 @@ from opml.cli.options import console, emit, json_option, model_options, progress
 from opml.errors import InputError
 from opml.model import Model, load
 
+MAX_TRANSACTION_GAS = 1 << 24
+BASE_GAS = 200_000
+GAS_PER_BYTE = 40
+
 
 @click.command("compile")
 @click.argument("model", type=click.Path(path_type=Path))
@@ -41,6 +45,8 @@ def command(
         compiled.save(target)
     seconds = time.perf_counter() - began
     program, size = compiled.image.program, target.stat().st_size
+    # A transaction's calldata costs up to 40 gas a byte (EIP-7623), and its gas is bounded (EIP-7825).
+    too_large = program.input_region.nbytes > (MAX_TRANSACTION_GAS - BASE_GAS) // GAS_PER_BYTE
     if as_json:
         emit(
             {
@@ -49,10 +55,16 @@ def command(
                 "bytes": size,
                 "operators": len(program.nodes),
                 "tiles": program.tiles,
+                "claimable": not too_large,
                 "header": compiled.header.to_json(),
                 "seconds": round(seconds, 3),
             }
         )
         return
     click.echo(f"0x{compiled.model_id.hex()}")
+    if too_large:
+        console.print(
+            f"warning: an input has {program.input_region.nbytes:,} bytes, more than a transaction of "
+            f"{MAX_TRANSACTION_GAS:,} gas may bear on public chains; use uint8 inputs, converted inside the model"
+        )
     console.print(f"{target}: {len(program.nodes)} operators, {program.tiles} tiles, {size:,} bytes, {seconds:.2f} s")

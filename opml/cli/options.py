@@ -95,7 +95,11 @@ def rpc_option(function: F) -> F:
 
 
 def contract_option(function: F) -> F:
-    return click.option("--contract", metavar="ADDRESS", help="The Opml contract; on a devnet it is found.")(function)
+    return click.option(
+        "--contract",
+        metavar="ADDRESS[@BLOCK]",
+        help="The Opml contract, and its first block, before which no event is looked for; on a devnet it is found.",
+    )(function)
 
 
 def key_options(function: F) -> F:

@@ -51,13 +51,17 @@ def open_session(
             chain.advance(math.ceil(seconds))
 
         return Session(chain, OpmlClient(chain, address), skip, True, keystore, key_env)
-    address_found = contract or dev_contract(chain)
+    # Without the block of its deployment, the contract's events are searched for from the chain's beginning.
+    named, _, block = (contract or "").partition("@")
+    if not block.isdecimal() and "@" in (contract or ""):
+        raise InputError(f"--contract {contract}: {block!r} is no block number", "write ADDRESS or ADDRESS@BLOCK")
+    address_found = named or dev_contract(chain)
     if address_found is None:
         raise ChainError(
             f"chain {chain.chain_id} has no opml contract where a devnet has it",
             "name it with --contract, or deploy one with `opml devnet`",
         )
-    return Session(chain, OpmlClient(chain, address_found), time.sleep, False, keystore, key_env)
+    return Session(chain, OpmlClient(chain, address_found, int(block or 0)), time.sleep, False, keystore, key_env)
 
 
 def parse_id(text: str, what: str = "claim") -> bytes:

@@ -318,3 +318,16 @@ def test_bad_usage_is_json_too(arguments: tuple[str, ...]) -> None:
 def test_help_and_version_are_no_errors_with_json() -> None:
     assert opml("run", "--help", "--json").exit_code == 0
     assert opml("--version", "--json").exit_code in (0, 2)
+
+
+def test_the_contract_may_be_named_with_its_first_block(tmp_path: Path) -> None:
+    from opml.chain import connect
+    from opml.chain.deploy import ensure_dev_contract
+    from opml.chain.devnet import background
+
+    with background(tmp_path / "chain") as devnet:
+        address = ensure_dev_contract(connect(devnet.url))
+        rpc = ("claims", "--rpc", devnet.url, "--contract")
+        assert answer(*rpc, address)["claims"] == answer(*rpc, f"{address}@2")["claims"] == []
+        assert refusal(*rpc, f"{address}@first")[:2] == (2, "bad-input")
+        assert refusal(*rpc, "0x12@1")[:2] == (5, "chain")

@@ -129,6 +129,7 @@ def check_tiles(program: Program) -> None:
 def check_table(program: Program) -> None:
     rows = np.frombuffer(program.table, "<i8").reshape(-1, record.RECORD_WORDS)
     assert rows[0].tolist()[:4] == [record.TABLE_MAGIC, len(program.nodes), program.tiles, 0]
+    assert rows[0][record.TABLE_INTERFACE : record.TABLE_INTERFACE + 4].tobytes() == program.interface
     for row, node in zip(rows[1:], program.nodes, strict=True):
         assert row[record.WORD_OP] == OPS[node.op].code
         assert row[record.WORD_FIRST_TILE] == node.first_tile

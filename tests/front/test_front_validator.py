@@ -11,6 +11,7 @@ import pytest
 from front_models import helper, make_model, numbers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import TensorProto
 
 from opml.compiler import compile_program
 from opml.errors import ImageError
@@ -368,3 +369,18 @@ def test_bytes_between_manifest_and_sections(path: Path) -> None:
     assert data[16 + length - 1 : 16 + length] == b" ", "white space fills the page"
     shorter = data[:12] + (length - 1).to_bytes(4, "little") + data[16:]
     refused(path, shorter, "between the manifest")
+
+
+def test_a_model_id_commits_to_what_its_inputs_are_called() -> None:
+    """Where two inputs of one type have exchanged their names, the same bytes mean another result."""
+
+    def image(*names: str) -> Image:
+        inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in names]
+        output = helper.make_tensor_value_info("rest", TensorProto.FLOAT, [4])
+        node = helper.make_node("Sub", list(names), ["rest"])
+        proto = helper.make_model(helper.make_graph([node], "g", inputs, [output]))
+        return build_image(compile_program(proto.SerializeToString()), GUEST, window=60, clock=60)
+
+    honest, hostile = image("income", "debt"), image("debt", "income")
+    assert len(honest.program.table) == len(hostile.program.table)
+    assert honest.model_id != hostile.model_id

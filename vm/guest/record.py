@@ -1,7 +1,8 @@
 """The node record: how a node of a program lies in memory, for the guest and for native kernels alike.
 
-A record is RECORD_WORDS little-endian 64-bit words. The table at TABLE_BASE starts with a header of HEADER_WORDS
-words (magic, node count, total tiles M, zero) padded to one record's size, then the records in execution order.
+A record is RECORD_WORDS little-endian 64-bit words. The table at TABLE_BASE starts with a header of one record's size:
+magic, node count, total tiles M, zero, then four words that the guest does not read (a hash of the program's
+interface), then zeros. The records follow in execution order.
 A native kernel gets a copy of the record in which the tensors' addresses are host pointers.
 """
 
@@ -12,6 +13,7 @@ GUEST_LOG2: Final = 20
 TABLE_BASE: Final = 1 << 24
 TABLE_MAX_LOG2: Final = 24
 TABLE_MAGIC: Final = 0x314C4D504F  # "OPML1"
+TABLE_INTERFACE: Final = 4
 
 RECORD_WORDS: Final = 32
 RECORD_BYTES: Final = RECORD_WORDS * 8
