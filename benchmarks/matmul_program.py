@@ -1,7 +1,7 @@
 """An integer matrix product as a static ELF, for any machine that runs RV64IM Linux programs.
 
 Compiled by LLVM from textbook loops (fill, multiply, hash), so that no loop is shaped for one interpreter or another.
-It exits with 7 bits of a hash of the product.
+It exits with the upper 7 bits of a hash of the product.
 """
 
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ cgutils = cast(Any, untyped_cgutils)
 BASE: Final = 0x10000
 MATRICES: Final = 0x1000000
 _WORD, _INT = ir.IntType(64), ir.IntType(32)
-_A0, _A7, _RA = 10, 17, 1
+_A7, _RA = 17, 1
 
 
 def matmul_elf(n: int) -> bytes:
@@ -31,8 +31,7 @@ def matmul_elf(n: int) -> bytes:
 
 def _start() -> bytes:
     words = [
-        encode("jal", rd=_RA, imm=16),
-        encode("andi", rd=_A0, rs1=_A0, imm=127),
+        encode("jal", rd=_RA, imm=12),
         encode("addi", rd=_A7, imm=93),
         encode("ecall"),
     ]
@@ -70,7 +69,7 @@ def _loops(n: int) -> ir.Module:
             builder.store(builder.add(builder.load(accumulator), product), accumulator)
         builder.store(builder.load(accumulator), at(c, i, j))
         builder.store(builder.xor(builder.mul(builder.load(total), _INT(33)), builder.load(accumulator)), total)
-    builder.ret(builder.sext(builder.load(total), _WORD))
+    builder.ret(builder.zext(builder.lshr(builder.load(total), _INT(25)), _WORD))
     return module
 
 
