@@ -78,7 +78,9 @@ def render() -> str:
     for comment, constants in GROUPS:
         lines += ["", f"// {comment}"]
         lines += [f"{kind} constant {name} = {literal(value)};" for kind, name, value in constants]
-    return "\n".join(lines) + "\n"
+    lines += ["", "// The zero subtrees of levels 0 to DEPTH, 32 bytes each.", "bytes constant ZEROS ="]
+    lines += [f'    hex"{node.hex()}"' for node in ZERO]
+    return "\n".join(lines) + ";\n"
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ class WitnessError(VmError):
 
     `code` names the first thing found wrong, in the order in which the verifier looks:
     `witness-length` (truncated, or bytes left over), `witness-status` (a status that does not exist),
-    `witness-mask` (a bit at or above the path's height), `witness-proof` (leaf and path do not give the root).
+    `witness-mask` (a bit at or above the path's height), `witness-proof` (leaves and proof do not give the root).
     """
 
     code = "witness"
@@ -42,7 +42,7 @@ class WitnessMaskError(WitnessError):
 
 
 class WitnessProofError(WitnessError):
-    """A leaf with its path does not give the state's memory root."""
+    """The leaves with their proof do not give the state's memory root."""
 
     code = "witness-proof"
 

@@ -8,7 +8,6 @@ from typing import Final, Protocol
 
 from vm import alu
 from vm.constants import (
-    DEPTH,
     HALTED,
     LEAF_BYTES,
     LEAF_LOG2,
@@ -21,7 +20,7 @@ from vm.constants import (
 )
 from vm.errors import WitnessLengthError, WitnessProofError
 from vm.isa import ACCESS_BYTES, WORD_BYTES, Decoded, decode
-from vm.merkle import encode_path, fold, read_path
+from vm.proof import encode_proof, read_proof
 from vm.state import State, StateHeader, decode_state
 
 _OFFSET: Final = LEAF_BYTES - 1
@@ -152,67 +151,75 @@ class DirectAccess:
 
 
 class _RecordingAccess:
-    """Steps a copy of a state's registers over its unchanged memory and notes the leaves that are read, with paths."""
+    """Steps a copy of a state's registers over its unchanged memory and notes the leaves that are touched."""
 
     def __init__(self, state: State) -> None:
         self._memory = state.memory
         self.pc, self.status, self.registers = state.pc, state.status, list(state.registers)
-        self.proofs: list[bytes] = []
+        self.indices: list[int] = []
 
     def fetch(self, address: int) -> int:
         return self.load(address, WORD_BYTES)
 
     def load(self, address: int, size: int) -> int:
-        self._record(address)
+        self._note(address)
         return self._memory.load(address, size)
 
     def store(self, address: int, size: int, value: int) -> None:
-        self._record(address)
+        self._note(address)
 
-    def _record(self, address: int) -> None:
+    def _note(self, address: int) -> None:
         index = address >> LEAF_LOG2
-        self.proofs.append(self._memory.leaf(index) + encode_path(self._memory.siblings(0, index), 0))
+        if index not in self.indices:
+            self.indices.append(index)
 
 
 class _ReplayingAccess:
-    """Steps a state header over the leaves that a witness brings, each proven against the root before the step."""
+    """Steps a state header over the leaves that a witness brings, and notes what becomes of them.
+
+    Nothing is proven yet: the leaves are what the witness says until `replay` has folded them to the root.
+    """
 
     def __init__(self, header: StateHeader, witness: bytes) -> None:
-        self.pc, self.status, self.registers = header.pc, header.status, header.registers
-        self.root = header.root
+        self.pc, self.status, self.registers = header.pc, header.status, list(header.registers)
         self._witness = witness
         self.consumed = STATE_BYTES
+        self.pre: dict[int, bytes] = {}  # by index, in the order of their first use
+        self.post: dict[int, bytes] = {}
 
     def fetch(self, address: int) -> int:
         return self.load(address, WORD_BYTES)
 
     def load(self, address: int, size: int) -> int:
-        leaf, _ = self._proven_leaf(address)
+        leaf = self._leaf(address)
         offset = address & _OFFSET
         return int.from_bytes(leaf[offset : offset + size], "little")
 
     def store(self, address: int, size: int, value: int) -> None:
-        leaf, siblings = self._proven_leaf(address)
+        leaf = self._leaf(address)
         offset = address & _OFFSET
         data = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
-        self.root = fold(leaf[:offset] + data + leaf[offset + size :], 0, address >> LEAF_LOG2, siblings)
+        self.post[address >> LEAF_LOG2] = leaf[:offset] + data + leaf[offset + size :]
 
-    def _proven_leaf(self, address: int) -> tuple[bytes, list[bytes]]:
-        end = self.consumed + LEAF_BYTES
-        if end > len(self._witness):
-            raise WitnessLengthError(f"the leaf at {address:#x} is missing")
-        leaf = self._witness[self.consumed : end]
-        siblings, self.consumed = read_path(self._witness, end, 0, DEPTH)
-        if fold(leaf, 0, address >> LEAF_LOG2, siblings) != self.root:
-            raise WitnessProofError(f"the leaf at {address:#x} is not in the memory")
-        return leaf, siblings
+    def _leaf(self, address: int) -> bytes:
+        index = address >> LEAF_LOG2
+        if index not in self.pre:
+            start, self.consumed = self.consumed, self.consumed + LEAF_BYTES
+            if self.consumed > len(self._witness):
+                raise WitnessLengthError(f"the leaf at {address:#x} is missing")
+            self.pre[index] = self.post[index] = self._witness[start : self.consumed]
+        return self.pre[index]
 
 
 def prove_step(state: State) -> bytes:
     """The witness of the step that `state` takes next. The state is not changed."""
     access = _RecordingAccess(state)
     step(access)
-    return state.encode() + b"".join(access.proofs)
+    witness = state.encode()
+    if access.indices:
+        witness += b"".join(state.memory.leaf(index) for index in access.indices)
+        witness += encode_proof(access.indices, lambda index: state.memory.siblings(0, index))
+    return witness
 
 
 def replay(witness: bytes) -> tuple[bytes, bytes]:
@@ -222,9 +229,15 @@ def replay(witness: bytes) -> tuple[bytes, bytes]:
     guest does.
     """
     header = decode_state(witness[:STATE_BYTES])
-    before = header.hash()
     access = _ReplayingAccess(header, witness)
     step(access)
-    if access.consumed != len(witness):
-        raise WitnessLengthError(f"{len(witness) - access.consumed} bytes behind the witness")
-    return before, StateHeader(access.root, access.registers, access.pc, access.status).hash()
+    root, end, proof = header.root, access.consumed, None
+    if access.pre:
+        proof, end = read_proof(witness, end, list(access.pre))
+    if end != len(witness):
+        raise WitnessLengthError(f"{len(witness) - end} bytes behind the witness")
+    if proof is not None:
+        if proof.root(list(access.pre.values())) != root:
+            raise WitnessProofError("the leaves are not in the memory")
+        root = proof.root(list(access.post.values()))
+    return header.hash(), StateHeader(root, access.registers, access.pc, access.status).hash()

@@ -2,7 +2,7 @@
 pragma solidity 0.8.30;
 
 import {Bonds} from "./Bonds.sol";
-import {LEAF_LOG2, MODEL_LEVEL} from "./Constants.sol";
+import {LEAF_LOG2, MODEL_LEVEL, ZEROS} from "./Constants.sol";
 import {MerkleMemory} from "./MerkleMemory.sol";
 import {Models} from "./Models.sol";
 
@@ -64,10 +64,12 @@ abstract contract Claims is Models, Bonds {
     {
         uint256 level = model.inputLevel;
         uint256 index = model.inputAddress >> (LEAF_LOG2 + level);
-        bytes calldata path = MerkleMemory.exact(inputPath, MODEL_LEVEL - level);
-        bytes32 before = MerkleMemory.fold(MerkleMemory.zero(level), level, index, MODEL_LEVEL, path);
+        bytes memory zeros = ZEROS;
+        (bytes32 before, bytes calldata rest) =
+            MerkleMemory.fold(MerkleMemory.zero(level, zeros), level, index, MODEL_LEVEL, inputPath, zeros);
+        if (rest.length != 0) revert MerkleMemory.MalformedPath();
         if (before != model.modelRoot) revert BadInputPath();
-        return MerkleMemory.fold(inputRoot, level, index, MODEL_LEVEL, path);
+        (s0,) = MerkleMemory.fold(inputRoot, level, index, MODEL_LEVEL, inputPath, zeros);
     }
 
     /// @dev A game begins: only against a pending claim within its window.

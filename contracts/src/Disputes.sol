@@ -50,9 +50,10 @@ abstract contract Disputes is Claims {
         (Game storage game, Claim storage c) = _proverMove(gameId, Stage.OPEN);
         Model storage model = _model(c.modelId);
         uint256 level = model.outputLevel;
-        bytes calldata path = MerkleMemory.exact(outputPath, MODEL_LEVEL - level);
         uint256 index = model.outputAddress >> (LEAF_LOG2 + level);
-        if (MerkleMemory.fold(c.outputRoot, level, index, MODEL_LEVEL, path) != finalRoot) revert BadOutputPath();
+        (bytes32 root, bytes calldata rest) = MerkleMemory.fold(c.outputRoot, level, index, MODEL_LEVEL, outputPath);
+        if (rest.length != 0) revert MerkleMemory.MalformedPath();
+        if (root != finalRoot) revert BadOutputPath();
         game.lo = c.s0;
         game.hi = finalRoot;
         emit Opened(gameId, finalRoot);

@@ -10,10 +10,11 @@ interface IStepVerifier {
     error MalformedWitness();
 
     /// @notice Executes one step.
-    /// @param witness state (289 bytes) ‖ [fetch leaf ‖ path] ‖ [data leaf ‖ path], nothing before, between or after.
-    ///        The fetch part is there iff the machine is running and its pc is 4-aligned and within memory; the data
-    ///        part iff the instruction is a load or store whose address is naturally aligned and within memory.
-    ///        Both paths are against the root in the state. Path encoding: MerkleMemory.sol.
+    /// @param witness state (289 bytes) ‖ [fetch leaf ‖ [data leaf] ‖ proof], nothing before, between or after.
+    ///        The fetch leaf and the proof are there iff the machine is running and its pc is 4-aligned and within
+    ///        memory; the data leaf iff the instruction is a load or store whose address is naturally aligned, within
+    ///        memory and outside the fetch leaf. The proof is against the root in the state: Proof.sol; its paths are
+    ///        encoded as in MerkleMemory.sol.
     /// @return pre  keccak256 of the state before.
     /// @return post keccak256 of the state after; equal to `pre` for a machine that has halted or trapped.
     function step(bytes calldata witness) external pure returns (bytes32 pre, bytes32 post);

@@ -61,7 +61,9 @@ library MachineState {
     }
 
     function _offset(uint256 index) private pure returns (uint256) {
-        return ROOT_BYTES + (index - 1) * REGISTER_BYTES;
+        unchecked {
+            return ROOT_BYTES + (index - 1) * REGISTER_BYTES;
+        }
     }
 
     /// @dev The 8 bytes at `offset`, big endian. Solidity pads the buffer to 320 bytes, so 32 can be read anywhere.

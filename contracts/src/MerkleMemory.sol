@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
+import {ZEROS} from "./Constants.sol";
+
 /// @title The Merkle tree over memory: raw 32-byte leaves, inner node = keccak256(left ‖ right), fixed depth
 /// @notice Path encoding: a mask of 5 bytes (big endian), then the siblings whose mask bit is 1, from the bottom up.
 ///         Bit i, counted from the least significant, is the sibling at i levels above the node; a 0 bit says that
@@ -21,71 +23,58 @@ library MerkleMemory {
         }
     }
 
-    /// @notice The root of a subtree of zeros.
-    function zero(uint256 level) internal pure returns (bytes32 node) {
-        for (; level != 0; --level) node = hash(node, node);
+    /// @notice The root of a subtree of zeros; `zeros` is the constant ZEROS.
+    function zero(uint256 level, bytes memory zeros) internal pure returns (bytes32 node) {
+        assembly ("memory-safe") {
+            node := mload(add(add(zeros, 0x20), shl(5, level)))
+        }
     }
 
-    /// @notice Cuts a path of the given height (at most 40) off the front of `data`.
-    function split(bytes calldata data, uint256 height)
+    /// @notice Takes a path of height top - level off the front of `data`: the node at level `top` above node
+    ///         (level, index), and what is left.
+    function fold(bytes32 node, uint256 level, uint256 index, uint256 top, bytes calldata data)
         internal
         pure
-        returns (bytes calldata path, bytes calldata rest)
+        returns (bytes32, bytes calldata)
+    {
+        return fold(node, level, index, top, data, ZEROS);
+    }
+
+    /// @notice The same with the constant ZEROS, which who folds more than once copies to memory only once.
+    function fold(bytes32 node, uint256 level, uint256 index, uint256 top, bytes calldata data, bytes memory zeros)
+        internal
+        pure
+        returns (bytes32, bytes calldata)
     {
         if (data.length < MASK_BYTES) revert MalformedPath();
         uint256 mask = uint40(bytes5(data));
-        if (mask >> height != 0) revert MalformedPath();
+        if (mask >> (top - level) != 0) revert MalformedPath();
         uint256 size = MASK_BYTES;
-        unchecked {
-            for (; mask != 0; mask &= mask - 1) size += 32; // each turn clears the lowest 1 bit
-        }
-        if (data.length < size) revert MalformedPath();
-        return (data[:size], data[size:]);
-    }
-
-    /// @notice `data` as a path of the given height and nothing else.
-    function exact(bytes calldata data, uint256 height) internal pure returns (bytes calldata path) {
-        bytes calldata rest;
-        (path, rest) = split(data, height);
-        if (rest.length != 0) revert MalformedPath();
-    }
-
-    /// @notice The node at level `top` above node (level, index), along a path that `split` has checked to be of
-    ///         height top - level.
-    function fold(bytes32 node, uint256 level, uint256 index, uint256 top, bytes calldata path)
-        internal
-        pure
-        returns (bytes32)
-    {
-        uint256 mask = uint40(bytes5(path));
-        bytes32 empty = zero(level);
-        // for (uint256 next = MASK_BYTES; level < top; ++level) {
-        //     bytes32 sibling = empty;
-        //     if (mask & 1 == 1) (sibling, next) = (bytes32(path[next:]), next + 32); // within bounds: see `split`
+        // for (; level < top; ++level) {
+        //     bytes32 sibling = zero(level, zeros);
+        //     if (mask & 1 == 1) (sibling, size) = (bytes32(data[size:]), size + 32);
         //     node = index & 1 == 0 ? hash(node, sibling) : hash(sibling, node);
-        //     (empty, mask, index) = (hash(empty, empty), mask >> 1, index >> 1);
+        //     (mask, index) = (mask >> 1, index >> 1);
         // }
-        mask |= 1 << (top - level); // ends the loop: nothing is left above it after the last level
+        // Siblings behind the end of calldata read as zeros; the length is checked after the loop.
         assembly ("memory-safe") {
-            let next := add(path.offset, MASK_BYTES)
-            for {} gt(mask, 1) { mask := shr(1, mask) } {
-                let side := shl(5, and(index, 1))
-                index := shr(1, index)
-                mstore(side, node)
-                side := xor(side, 0x20)
-                switch and(mask, 1)
-                case 0 { mstore(side, empty) }
-                default {
-                    mstore(side, calldataload(next))
-                    next := add(next, 0x20)
+            let empty := add(add(zeros, 0x20), shl(5, level))
+            for { let end := add(empty, shl(5, sub(top, level))) } lt(empty, end) { empty := add(empty, 0x20) } {
+                let sibling := mload(empty)
+                if and(mask, 1) {
+                    sibling := calldataload(add(data.offset, size))
+                    size := add(size, 0x20)
                 }
+                let side := shl(5, and(index, 1))
+                mstore(side, node)
+                mstore(xor(side, 0x20), sibling)
                 node := keccak256(0x00, 0x40)
-                mstore(0x00, empty)
-                mstore(0x20, empty)
-                empty := keccak256(0x00, 0x40)
+                mask := shr(1, mask)
+                index := shr(1, index)
             }
         }
-        return node;
+        if (data.length < size) revert MalformedPath();
+        return (node, data[size:]);
     }
 
     /// @notice The root of the subtree of the given level that begins with `data` and is zero after it.

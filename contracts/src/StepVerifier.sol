@@ -2,11 +2,11 @@
 pragma solidity 0.8.30;
 
 import {Alu} from "./Alu.sol";
-import {DEPTH, HALTED, LEAF_BYTES, LEAF_LOG2, MEMORY_BYTES, REG_A7, RUNNING, STATE_BYTES, SYSCALL_EXIT, TRAPPED}
+import {HALTED, LEAF_BYTES, LEAF_LOG2, MEMORY_BYTES, REG_A7, RUNNING, STATE_BYTES, SYSCALL_EXIT, TRAPPED}
     from "./Constants.sol";
 import {IStepVerifier} from "./IStepVerifier.sol";
 import {MachineState} from "./MachineState.sol";
-import {MerkleMemory} from "./MerkleMemory.sol";
+import {Proof} from "./Proof.sol";
 
 /// @title One instruction of RV64IM over a witness
 /// @notice To be read beside vm/step.py, of which it is a transcript: same cases in the same order. Each case says
@@ -29,19 +29,31 @@ contract StepVerifier is IStepVerifier {
 
     function _fetch(bytes memory state, bytes calldata rest) private pure returns (bytes calldata) {
         uint64 pc = state.pc();
-        if (pc % 4 != 0 || pc >= MEMORY_BYTES) return _trap(state, rest);
-        bytes32 leaf;
-        (leaf,, rest) = _open(state, pc, rest);
-        return _execute(state, pc, uint32(_load(leaf, pc, 4)), rest);
+        if (pc % 4 != 0 || pc >= MEMORY_BYTES) {
+            state.setStatus(TRAPPED);
+            return rest;
+        }
+        (Proof.Leaf memory code, bytes calldata more) = _take(pc, rest);
+        Proof.Leaf memory data;
+        (data, more) = _execute(state, pc, uint32(_load(code.pre, pc, 4)), code, more);
+        // Until here the leaves are the witness's word: whatever they made of the state, it is refused with them.
+        bytes32 root;
+        bytes32 newRoot;
+        (root, newRoot, more) = Proof.roots(code, data, more);
+        if (root != state.root()) revert MalformedWitness();
+        state.setRoot(newRoot);
+        return more;
     }
 
-    /// @dev Executes `word`, the instruction at `pc`; gives back what is left of the witness. Internal so that a test
-    ///      can feed it all words without a proof for each.
-    function _execute(bytes memory state, uint64 pc, uint32 word, bytes calldata rest)
+    /// @dev Executes `word`, the instruction at `pc` in the leaf `code`; gives back the leaf of its load or store, which
+    ///      is `code` itself if there is none, and what is left of the witness. Internal so that a test can feed it all
+    ///      words without a proof for each.
+    function _execute(bytes memory state, uint64 pc, uint32 word, Proof.Leaf memory code, bytes calldata rest)
         internal
         pure
-        returns (bytes calldata)
+        returns (Proof.Leaf memory data, bytes calldata)
     {
+        data = code;
         uint256 opcode = word & 0x7f;
         uint256 funct3 = word >> 12 & 7;
         uint64 x = state.register(word >> 15 & 31);
@@ -71,21 +83,17 @@ contract StepVerifier is IStepVerifier {
             legal = funct3 != 7;
             uint64 place = Alu.add(x, _immI(word));
             uint256 size = 1 << (funct3 & 3);
-            if (!legal || !_accessible(place, size)) return _trap(state, rest);
-            bytes32 leaf;
-            (leaf,, rest) = _open(state, place, rest);
-            value = _load(leaf, place, size);
+            legal = legal && place % size == 0 && place < MEMORY_BYTES;
+            if (legal && place >> LEAF_LOG2 != code.index) (data, rest) = _take(place, rest);
+            value = _load(data.pre, place, size);
             if (funct3 < 4) value = Alu.signExtend(value, 8 * size); // LB, LH, LW, LD; else LBU, LHU, LWU
         } else if (opcode == 0x23) {
             legal = funct3 < 4; // SB, SH, SW, SD
             uint64 place = Alu.add(x, _immS(word));
             uint256 size = 1 << (funct3 & 3);
-            if (!legal || !_accessible(place, size)) return _trap(state, rest);
-            bytes32 leaf;
-            bytes calldata path;
-            (leaf, path, rest) = _open(state, place, rest);
-            leaf = _store(leaf, place, size, y);
-            state.setRoot(MerkleMemory.fold(leaf, 0, place >> LEAF_LOG2, DEPTH, path));
+            legal = legal && place % size == 0 && place < MEMORY_BYTES;
+            if (legal && place >> LEAF_LOG2 != code.index) (data, rest) = _take(place, rest);
+            if (legal) data.post = _store(data.pre, place, size, y);
             rd = 0;
         } else if (opcode == 0x13) {
             (legal, value) = _opImm(funct3, word >> 26, x, _immI(word));
@@ -100,20 +108,18 @@ contract StepVerifier is IStepVerifier {
             rd = 0;
         } else if (word == 0x00000073 && state.register(REG_A7) == SYSCALL_EXIT) {
             state.setStatus(HALTED); // ECALL, the only one there is
-            return rest;
+            return (data, rest);
         } else {
             legal = false;
         }
 
-        if (!legal || next % 4 != 0) return _trap(state, rest);
-        state.setRegister(rd, value);
-        state.setPc(next);
-        return rest;
-    }
-
-    function _trap(bytes memory state, bytes calldata rest) private pure returns (bytes calldata) {
-        state.setStatus(TRAPPED);
-        return rest;
+        if (legal && next % 4 == 0) {
+            state.setRegister(rd, value);
+            state.setPc(next);
+        } else {
+            state.setStatus(TRAPPED);
+        }
+        return (data, rest);
     }
 
     // ------------------------------------------------------------------------------------------ operations
@@ -222,22 +228,11 @@ contract StepVerifier is IStepVerifier {
 
     // ------------------------------------------------------------------------------------------ memory
 
-    /// @dev Aligned accesses lie within one leaf, and within memory if they begin there.
-    function _accessible(uint64 place, uint256 size) private pure returns (bool) {
-        return place % size == 0 && place < MEMORY_BYTES;
-    }
-
-    /// @dev Takes the leaf around `place` and its path off the witness, and checks them against the state's root.
-    function _open(bytes memory state, uint64 place, bytes calldata rest)
-        private
-        pure
-        returns (bytes32 leaf, bytes calldata path, bytes calldata)
-    {
+    /// @dev Takes the leaf around `place` off the witness.
+    function _take(uint64 place, bytes calldata rest) private pure returns (Proof.Leaf memory, bytes calldata) {
         if (rest.length < LEAF_BYTES) revert MalformedWitness();
-        leaf = bytes32(rest);
-        (path, rest) = MerkleMemory.split(rest[LEAF_BYTES:], DEPTH);
-        if (MerkleMemory.fold(leaf, 0, place >> LEAF_LOG2, DEPTH, path) != state.root()) revert MalformedWitness();
-        return (leaf, path, rest);
+        bytes32 leaf = bytes32(rest);
+        return (Proof.Leaf(place >> LEAF_LOG2, leaf, leaf), rest[LEAF_BYTES:]);
     }
 
     /// @dev The little-endian number of `size` bytes at `place`.
@@ -262,6 +257,8 @@ contract StepVerifier is IStepVerifier {
 
     /// @dev Bits of the leaf below `size` bytes at `place`.
     function _shift(uint64 place, uint256 size) private pure returns (uint256) {
-        return 8 * (LEAF_BYTES - size - place % LEAF_BYTES);
+        unchecked {
+            return 8 * (LEAF_BYTES - size - place % LEAF_BYTES);
+        }
     }
 }

@@ -1,25 +1,31 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
+import {ZEROS} from "../src/Constants.sol";
 import {KSection} from "../src/KSection.sol";
 import {MerkleMemory} from "../src/MerkleMemory.sol";
+import {Proof} from "../src/Proof.sol";
 
 /// @title The libraries' functions, callable. For tests only.
 contract LibraryHarness {
     function zero(uint256 level) external pure returns (bytes32) {
-        return MerkleMemory.zero(level);
+        return MerkleMemory.zero(level, ZEROS);
     }
 
-    function foldExact(bytes32 node, uint256 level, uint256 index, uint256 top, bytes calldata path)
+    function fold(bytes32 node, uint256 level, uint256 index, uint256 top, bytes calldata data)
         external
         pure
-        returns (bytes32)
+        returns (bytes32 above, bytes memory rest)
     {
-        return MerkleMemory.fold(node, level, index, top, MerkleMemory.exact(path, top - level));
+        return MerkleMemory.fold(node, level, index, top, data);
     }
 
-    function split(bytes calldata data, uint256 height) external pure returns (bytes memory path, bytes memory rest) {
-        return MerkleMemory.split(data, height);
+    function roots(Proof.Leaf calldata one, Proof.Leaf calldata other, bytes calldata data)
+        external
+        pure
+        returns (bytes32 pre, bytes32 post, bytes memory rest)
+    {
+        return Proof.roots(one, other, data);
     }
 
     function subtreeRoot(bytes calldata data, uint256 level) external pure returns (bytes32) {

@@ -2,6 +2,7 @@
 pragma solidity 0.8.30;
 
 import {Alu} from "../src/Alu.sol";
+import {Proof} from "../src/Proof.sol";
 import {StepVerifier} from "../src/StepVerifier.sol";
 
 /// @title The parts of the step verifier, many cases to a call. For tests only.
@@ -13,9 +14,10 @@ contract StepHarness is StepVerifier {
         returns (bytes32[] memory posts)
     {
         posts = new bytes32[](words.length);
+        Proof.Leaf memory code;
         for (uint256 i; i < words.length; ++i) {
             bytes memory copy = state;
-            _execute(copy, pc, words[i], state[state.length:]);
+            _execute(copy, pc, words[i], code, state[state.length:]);
             posts[i] = keccak256(copy);
         }
     }

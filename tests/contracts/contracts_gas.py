@@ -17,10 +17,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from contracts_driver import World
+from contracts_evm import Evm, address_of, artifact
 
 from opml.dispute import rules
 from opml.dispute.game import Phase, Stage
-from vm.constants import MODEL_LEVEL, SCRATCH_BASE
+from vm import alu
+from vm.constants import DEPTH, LEAF_LOG2, MODEL_LEVEL, REG_A7, SCRATCH_BASE, SYSCALL_EXIT
 from vm.isa import encode
 from vm.keccak import keccak256
 from vm.memory import Memory
@@ -45,12 +47,65 @@ def layout(rng: random.Random) -> Memory:
     return memory
 
 
+# The instructions whose transactions are kept: (word, x10), x10 being the address of loads and stores.
+STACK, WEIGHTS, OUTPUTS = SCRATCH_BASE + 65_200, (1 << 25) + 5_000, (1 << 26) + (1 << 16) + 30_000
+INSTRUCTIONS = {
+    "addi": (encode("addi", rd=5, rs1=6, imm=1), 0),
+    "mulhsu": (encode("mulhsu", rd=5, rs1=6, rs2=7), 0),
+    "beq": (encode("beq", rs1=6, rs2=6, imm=8), 0),
+    "jalr": (encode("jalr", rd=1, rs1=10), 0x5000),
+    "ecall": (encode("ecall"), 0),
+    "lw of a constant in the guest": (encode("lw", rd=5, rs1=10), 0x9000),
+    "lw of a weight": (encode("lw", rd=5, rs1=10), WEIGHTS),
+    "ld of the stack": (encode("ld", rd=5, rs1=10), STACK),
+    "sd to the stack": (encode("sd", rs1=10, rs2=6), STACK),
+    "sw of a result": (encode("sw", rs1=10, rs2=6), OUTPUTS),
+}
+
+
+def machine(instruction: str, rng: random.Random) -> State:
+    """A machine in the middle of a small network's tile, before an instruction."""
+    word, address = INSTRUCTIONS[instruction]
+    memory = layout(rng)
+    memory.write(0x4000, word.to_bytes(4, "little"))
+    memory.write(SCRATCH_BASE + 65_000, rng.randbytes(400))
+    registers = [0, *(rng.getrandbits(40) for _ in range(31))]
+    registers[10], registers[REG_A7] = address, SYSCALL_EXIT
+    return State(memory, 0x4000, registers)
+
+
+def dense_machine() -> State:
+    """Before a store, in a memory without a zero subtree beside either of its leaves: no witness is longer."""
+    state = machine("sd to the stack", random.Random(1))
+    for leaf in (state.pc >> LEAF_LOG2, STACK >> LEAF_LOG2):
+        for level in range(DEPTH):
+            state.memory.write((leaf >> level ^ 1) << (level + LEAF_LOG2), b"\xff")
+    state.registers = [0, *[alu.MASK64 // 3] * 9, STACK, *[alu.MASK64 // 3] * 21]
+    return state
+
+
+def step_gas(*states: State) -> list[int]:
+    """The gas of a transaction that calls the verifier alone, for each machine."""
+    evm, sender = Evm(), address_of("anyone")
+    evm.fund(sender)
+    verifier = evm.deploy(sender, artifact("StepVerifier"))
+    return [evm.transact(sender, verifier, evm.abi.encode("step", [prove_step(state)])).gas for state in states]
+
+
 class Dispute:
     """One game from the claim to the winner's withdrawal; `gas` has each call with its gas, in order."""
 
-    def __init__(self, k: int, tiles: int = CNN_TILES, steps: int = CNN_STEPS, prover_wins: bool = False) -> None:
+    def __init__(
+        self,
+        k: int,
+        tiles: int = CNN_TILES,
+        steps: int = CNN_STEPS,
+        prover_wins: bool = False,
+        instruction: str = "sw of a result",
+    ) -> None:
         self.world = World(k)
         self.rng = random.Random(1)
+        self.instruction = instruction
         self.tiles, self.steps, self.prover_wins = tiles, steps, prover_wins
         self.target = {Phase.TILE: tiles * 5 // 8, Phase.INSTRUCTION: steps * 5 // 8}
         self.play()
@@ -101,13 +156,8 @@ class Dispute:
             world.send(world.challenger, "withdraw", [game_id])
 
     def machine_states(self) -> None:
-        """The machine before and after the disputed instruction: a store of the tile's result, the dearest there is."""
-        memory = layout(self.rng)
-        memory.write(0x4000, encode("sw", rs1=10, rs2=11).to_bytes(4, "little"))
-        memory.write(SCRATCH_BASE + 65_000, self.rng.randbytes(400))
-        registers = [0, *(self.rng.getrandbits(40) for _ in range(31))]
-        registers[10] = (1 << 26) + (1 << 16) + 30_000
-        self.before = State(memory, 0x4000, registers)
+        """The machine before and after the disputed instruction."""
+        self.before = machine(self.instruction, self.rng)
         self.after = self.before.fork()
         step(DirectAccess(self.after))
         if not self.prover_wins:
@@ -150,11 +200,16 @@ def summary(dispute: Dispute) -> dict[str, int]:
 
 
 def snapshot() -> dict[str, dict[str, int]]:
-    """The figures that are kept: a small network's dispute at the recommended k, lost and won by the prover."""
-    return {
+    """The figures that are kept: a small network's dispute at the recommended k, lost and won by the prover, and a
+    step by itself."""
+    figures = {
         f"2^11 tiles, 2^17 instructions, k = {K}, {winner} wins": summary(Dispute(K, prover_wins=winner == "prover"))
         for winner in ("challenger", "prover")
     }
+    states = [machine(instruction, random.Random(1)) for instruction in INSTRUCTIONS]
+    figures["StepVerifier.step"] = dict(zip(INSTRUCTIONS, step_gas(*states), strict=True))
+    figures["StepVerifier.step, longest witness"] = {"sd": step_gas(dense_machine())[0]}
+    return figures
 
 
 def main() -> None:

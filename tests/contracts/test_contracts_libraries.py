@@ -9,7 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opml.dispute import rules
+from vm.errors import WitnessLengthError
+from vm.memory import Memory
 from vm.merkle import DEPTH, ZERO, encode_path, fold, subtree_root
+from vm.proof import encode_proof, read_proof
 
 fuzz = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -46,7 +49,8 @@ def test_fold(call, level, height, index, mask, seed):
     siblings = [rng.randbytes(32) if mask >> i & 1 else ZERO[level + i] for i in range(top - level)]
     node = rng.randbytes(32)
     expected = fold(node, level, index, siblings, top)
-    assert call("foldExact", node, level, index, top, encode_path(siblings, level)) == expected
+    path = encode_path(siblings, level)
+    assert call("fold", node, level, index, top, path + b"rest") == (expected, b"rest")
 
 
 def test_fold_names_the_side_of_each_level(call):
@@ -58,27 +62,51 @@ def test_fold_names_the_side_of_each_level(call):
             subtree_root(b"".join(leaves[(index >> i ^ 1) << i : ((index >> i ^ 1) + 1) << i]), i) for i in range(5)
         ]
         path = encode_path(siblings, 0)
-        assert call("foldExact", leaves[index], 0, index, 5, path) == root
-        assert call("foldExact", leaves[index], 0, index ^ 1 << index % 5, 5, path) != root
+        assert call("fold", leaves[index], 0, index, 5, path) == (root, b"")
+        assert call("fold", leaves[index], 0, index ^ 1 << index % 5, 5, path) != (root, b"")
 
 
-def test_a_path_is_exact(call):
-    path = encode_path([bytes([i]) * 32 if i % 3 else ZERO[i] for i in range(10)], 0)
-    assert call("split", path, 10) == (path, b"")
-    assert call("split", path + b"rest", 10) == (path, b"rest")
+def test_a_path_is_taken_off_to_its_end(call):
+    siblings = [bytes([i]) * 32 if i % 3 else ZERO[i] for i in range(10)]
+    path, expected = encode_path(siblings, 0), fold(bytes(32), 0, 5, siblings, 10)
+    for rest in (b"", b"\0", b"rest", bytes(32)):
+        assert call("fold", bytes(32), 0, 5, 10, path + rest) == (expected, rest)
     for forged in (b"", path[:4], path[:5], path[:-1], path[:-32]):
-        refuses(call, "MalformedPath", "split", forged, 10)
-        refuses(call, "MalformedPath", "foldExact", bytes(32), 0, 0, 10, forged)
-    for longer in (path + b"\0", path + bytes(32)):
-        refuses(call, "MalformedPath", "foldExact", bytes(32), 0, 0, 10, longer)
+        refuses(call, "MalformedPath", "fold", bytes(32), 0, 5, 10, forged)
 
 
-@pytest.mark.parametrize("height", [0, 1, 34, 35, 39, 40])
+@pytest.mark.parametrize("height", [0, 1, 34, 35])
 def test_mask_bits_beyond_the_height_are_refused(call, height):
     full = ((1 << height) - 1).to_bytes(5, "big") + bytes(32 * height)
-    assert call("split", full, height) == (full, b"")
+    assert call("fold", bytes(32), 0, 0, height, full)[1] == b""
     for bit in range(height, 40):
-        refuses(call, "MalformedPath", "split", (1 << bit).to_bytes(5, "big") + bytes(32), height)
+        mask = (1 << bit).to_bytes(5, "big")
+        refuses(call, "MalformedPath", "fold", bytes(32), 0, 0, height, mask + bytes(32))
+
+
+@fuzz
+@given(indices=st.tuples(*[st.integers(0, (1 << 35) - 1)] * 2), near=st.integers(0, 35), seed=st.integers(0))
+def test_one_proof_for_two_leaves(call, indices, near, seed):
+    """Two leaves anywhere, or near each other, or one and the same; one of them, or none, changed."""
+    rng = random.Random(seed)
+    one, other = indices[0], indices[0] ^ indices[1] >> near
+    memory = Memory()
+    for index in {one, other, one ^ 1, other ^ 2, rng.getrandbits(35)}:
+        memory.write(index << 5, rng.randbytes(32))
+    for changed in (memory.leaf(other), rng.randbytes(32)):
+        after = memory.fork()
+        after.write(other << 5, changed)
+        leaves = [one] if one == other else [one, other]
+        proof = encode_proof(leaves, lambda index: memory.siblings(0, index))
+        first, second = (one, memory.leaf(one), memory.leaf(one)), (other, memory.leaf(other), changed)
+        assert call("roots", first, second, proof + b"more") == (memory.root(), after.root(), b"more")
+        read, end = read_proof(proof + b"more", 0, leaves)
+        assert (read.root([memory.leaf(i) for i in leaves]), end) == (memory.root(), len(proof))
+        assert read.root([after.leaf(i) for i in leaves]) == after.root()
+        for cut in {*range(0, len(proof), 32), len(proof) - 1}:
+            refuses(call, "MalformedPath", "roots", first, second, proof[:cut])
+            with pytest.raises(WitnessLengthError):
+                read_proof(proof[:cut], 0, leaves)
 
 
 @pytest.mark.parametrize("size", [0, 1, 31, 32, 33, 64, 65, 96, 160, 511, 512])

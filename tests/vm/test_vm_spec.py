@@ -36,7 +36,7 @@ def test_every_instruction_and_format_is_described_once():
 
 
 def test_the_numbers_in_the_prose():
-    longest = STATE_BYTES + 2 * (LEAF_BYTES + MASK_BYTES + 32 * DEPTH)
+    longest = STATE_BYTES + 2 * LEAF_BYTES + 3 * MASK_BYTES + 2 * 32 * (DEPTH - 1)
     assert f"{longest:,} bytes" in TEXT
     assert f"exactly {STATE_BYTES} bytes" in TEXT
     assert f"fixed depth {DEPTH}" in TEXT

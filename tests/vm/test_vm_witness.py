@@ -36,6 +36,7 @@ STATES = {
     "store": busy(("sd", "a0", 0, "a1")),
     "same leaf": busy(("sw", "a0", 16, "zero")),
     "same leaf load": busy(("lw", "a0", 0, "zero")),
+    "next leaf": busy(("sd", "a0", 40, "zero")),
     "misaligned": busy(("sd", "a0", 1, "a1")),
     "unknown": busy(0),
     "halted": State(busy(("add", "a0", "a0", "a1")).memory, 0, [0] * 32, 1),
@@ -43,12 +44,21 @@ STATES = {
 }
 
 
+def meeting_level(one: int, other: int) -> int:
+    return next(level for level in range(DEPTH + 1) if one >> level == other >> level)
+
+
 def parts(state: State, *addresses: int) -> bytes:
     """A witness put together by hand."""
-    witness = state.encode()
-    for address in addresses:
-        siblings = state.memory.siblings(0, address >> 5)
-        witness += state.memory.leaf(address >> 5) + encode_path(siblings, 0)
+    indices = [address >> 5 for address in addresses]
+    witness = state.encode() + b"".join(state.memory.leaf(index) for index in indices)
+    paths = [state.memory.siblings(0, index) for index in indices]
+    if len(paths) == 1:
+        witness += encode_path(paths[0], 0)
+    if len(paths) == 2:
+        level = meeting_level(*indices)
+        witness += b"".join(encode_path(path[: level - 1], 0) for path in paths)
+        witness += encode_path(paths[0][level:], level)
     return witness
 
 
@@ -58,8 +68,9 @@ def parts(state: State, *addresses: int) -> bytes:
         ("alu", [0]),
         ("load", [0, DATA_ADDRESS]),
         ("store", [0, DATA_ADDRESS]),
-        ("same leaf", [0, 16]),
-        ("same leaf load", [0, 0]),
+        ("same leaf", [0]),
+        ("same leaf load", [0]),
+        ("next leaf", [0, 40]),
         ("misaligned", [0]),
         ("unknown", [0]),
         ("halted", []),
@@ -129,41 +140,52 @@ def test_every_truncation_and_extension_is_refused(name):
             replay(witness + more)
 
 
-def test_pitfall_11_a_witness_without_its_data_part_is_refused():
+def test_pitfall_11_a_witness_without_its_data_leaf_is_refused():
     for name in ("load", "store"):
-        with pytest.raises(WitnessLengthError):
+        with pytest.raises(WitnessError):
             replay(parts(STATES[name], 0))
 
 
 @pytest.mark.parametrize("name", ["load", "store"])
 def test_pitfall_11_swapped_and_reused_proofs_are_refused(name):
     state = STATES[name]
-    for addresses in (
-        (DATA_ADDRESS, 0),
-        (0, 0),
-        (DATA_ADDRESS, DATA_ADDRESS),
-        (0, DATA_ADDRESS ^ 32),
-        (32, DATA_ADDRESS),
-    ):
-        with pytest.raises(WitnessProofError):
+    for addresses in ((DATA_ADDRESS, 0), (0, 0), (DATA_ADDRESS, DATA_ADDRESS), (32, DATA_ADDRESS)):
+        with pytest.raises(WitnessError):
             replay(parts(state, *addresses))
-    with pytest.raises(WitnessLengthError):
-        replay(parts(state, 0, DATA_ADDRESS, DATA_ADDRESS))
+    with pytest.raises(WitnessProofError):
+        replay(parts(state, 0, DATA_ADDRESS ^ 32))
+    right = parts(state, 0, DATA_ADDRESS)
+    code, data, proof = (right[STATE_BYTES:][part] for part in (slice(32), slice(32, 64), slice(64, None)))
+    for forged in (code + code + proof, data + data + proof, data + code + proof, code + bytes(32) + proof):
+        with pytest.raises(WitnessError):
+            replay(right[:STATE_BYTES] + forged)
+
+
+@pytest.mark.parametrize("name", ["same leaf", "same leaf load"])
+def test_pitfall_11_one_leaf_cannot_be_given_twice(name):
+    """The instruction's own leaf is there once, so it cannot have two contents."""
+    witness = prove_step(STATES[name])
+    leaf = witness[STATE_BYTES : STATE_BYTES + LEAF_BYTES]
+    for second in (leaf, bytes(LEAF_BYTES)):
+        with pytest.raises(WitnessError):
+            replay(witness[:STATE_BYTES] + leaf + second + witness[STATE_BYTES + LEAF_BYTES :])
 
 
 @pytest.mark.parametrize("name", ["alu", "misaligned", "unknown", "halted", "pc outside"])
 def test_pitfall_12_parts_that_the_step_does_not_need_are_refused(name):
     state = STATES[name]
     needed = (len(prove_step(state)) > STATE_BYTES) * [0]
-    with pytest.raises(WitnessLengthError):
+    with pytest.raises(WitnessError):
         replay(parts(state, *needed, DATA_ADDRESS))
+    with pytest.raises(WitnessLengthError):
+        replay(prove_step(state) + parts(state, DATA_ADDRESS)[STATE_BYTES:])
 
 
 def test_pitfall_9_a_store_into_the_fetched_leaf_is_proven_against_the_root_before():
     state = STATES["same leaf"].fork()
     witness = prove_step(state)
     step(DirectAccess(state))
-    stale = witness[:STATE_BYTES] + parts(state, 0, 16)[STATE_BYTES:]
+    stale = witness[:STATE_BYTES] + parts(state, 0)[STATE_BYTES:]
     with pytest.raises(WitnessProofError):
         replay(stale)
 
@@ -176,17 +198,27 @@ def test_pitfall_16_statuses_that_do_not_exist_are_refused(status):
         replay(bytes(witness))
 
 
-@pytest.mark.parametrize("bit", range(DEPTH, 8 * MASK_BYTES))
-def test_mask_bits_at_or_above_the_height_are_refused(bit):
-    for name, offset in (("alu", STATE_BYTES + LEAF_BYTES), ("store", -1)):
-        witness = prove_step(STATES[name])
-        if offset < 0:
-            offset = len(parts(STATES[name], 0)) + LEAF_BYTES
-        mask = int.from_bytes(witness[offset : offset + MASK_BYTES], "big") | 1 << bit
-        forged = witness[:offset] + mask.to_bytes(MASK_BYTES, "big") + witness[offset + MASK_BYTES :]
-        for more in (b"", bytes(32)):
-            with pytest.raises(WitnessMaskError):
-                replay(forged + more)
+def flip_mask_bit(witness: bytes, offset: int, bit: int) -> bytes:
+    mask = int.from_bytes(witness[offset : offset + MASK_BYTES], "big") ^ 1 << bit
+    return witness[:offset] + mask.to_bytes(MASK_BYTES, "big") + witness[offset + MASK_BYTES :]
+
+
+@pytest.mark.parametrize("name", ["alu", "store", "next leaf"])
+def test_mask_bits_at_or_above_the_height_are_refused(name):
+    witness = prove_step(STATES[name])
+    if name == "alu":
+        offset, heights = STATE_BYTES + LEAF_BYTES, [DEPTH]
+    else:
+        level = meeting_level(0, DATA_ADDRESS >> 5 if name == "store" else 1)
+        offset, heights = STATE_BYTES + 2 * LEAF_BYTES, [level - 1, level - 1, DEPTH - level]
+    for height in heights:
+        for bit in range(height, 8 * MASK_BYTES):
+            forged = flip_mask_bit(witness, offset, bit)
+            for more in (b"", bytes(32)):
+                with pytest.raises(WitnessMaskError):
+                    replay(forged + more)
+        offset += MASK_BYTES + 32 * int.from_bytes(witness[offset : offset + MASK_BYTES], "big").bit_count()
+    assert offset == len(witness)
 
 
 def test_a_sibling_left_out_by_its_mask_bit_is_refused():
@@ -236,14 +268,14 @@ def test_pitfall_1_no_guest_state_makes_replay_fail():
 
 
 def test_the_longest_witness():
-    """Two full paths: what the contract's calldata must be able to hold."""
+    """Two full paths that meet at the root: what the contract's calldata must be able to hold."""
     state = busy(("sd", "a0", 0, "a1"))
     for address in (0, DATA_ADDRESS):
         for level in range(DEPTH):
             sibling = ((address >> (level + 5)) ^ 1) << (level + 5)
             state.memory.write(sibling + 31, b"\1")
     witness = prove_step(state)
-    assert len(witness) == STATE_BYTES + 2 * (LEAF_BYTES + MASK_BYTES + 32 * DEPTH)
+    assert len(witness) == STATE_BYTES + 2 * LEAF_BYTES + 3 * MASK_BYTES + 2 * 32 * (DEPTH - 1)
     before = state.hash()
     step(DirectAccess(state))
     assert state.status == RUNNING

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.24;
+
+import {DEPTH, ZEROS} from "./Constants.sol";
+import {MerkleMemory} from "./MerkleMemory.sol";
+
+/// @title One proof for the leaves that a step touches, one or two (twin: vm/proof.py)
+/// @notice Two leaves share what their paths have in common: each is folded up to the level below the one at which they
+///         meet, where it is the other's sibling, and one path leads from there to the root.
+library Proof {
+    /// @notice A leaf as the witness brings it and as the step leaves it.
+    struct Leaf {
+        uint256 index;
+        bytes32 pre;
+        bytes32 post;
+    }
+
+    /// @notice The lowest level at which two leaves have the same ancestor; 0 if they are one leaf.
+    function meetingLevel(uint256 one, uint256 other) internal pure returns (uint256 level) {
+        // the bit length of one ^ other
+        uint256 differ = one ^ other;
+        for (uint256 half = 32; half != 0; half >>= 1) {
+            if (differ >> half != 0) (differ, level) = (differ >> half, level + half);
+        }
+        return level + differ;
+    }
+
+    /// @notice Takes the proof of these leaves, which may be one and the same, off `rest`; the memory roots before and
+    ///         after the step. Only `other` may have changed.
+    function roots(Leaf memory one, Leaf memory other, bytes calldata rest)
+        internal
+        pure
+        returns (bytes32 pre, bytes32 post, bytes calldata)
+    {
+        bytes memory zeros = ZEROS;
+        bytes calldata path;
+        uint256 level;
+        (pre, post) = (other.pre, other.post);
+        bool changed = pre != post;
+        if (one.index != other.index) {
+            level = meetingLevel(one.index, other.index);
+            bytes32 node;
+            (node, path) = MerkleMemory.fold(one.pre, 0, one.index, level - 1, rest, zeros);
+            (pre, rest) = MerkleMemory.fold(pre, 0, other.index, level - 1, path, zeros);
+            if (changed) (post,) = MerkleMemory.fold(post, 0, other.index, level - 1, path, zeros);
+            bool isLeft = one.index < other.index;
+            pre = isLeft ? MerkleMemory.hash(node, pre) : MerkleMemory.hash(pre, node);
+            post = isLeft ? MerkleMemory.hash(node, post) : MerkleMemory.hash(post, node);
+        }
+        path = rest;
+        (pre, rest) = MerkleMemory.fold(pre, level, one.index >> level, DEPTH, path, zeros);
+        if (changed) (post,) = MerkleMemory.fold(post, level, one.index >> level, DEPTH, path, zeros);
+        else post = pre;
+        return (pre, post, rest);
+    }
+}
