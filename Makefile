@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint contracts models bench clean
+.PHONY: demo test test-slow lint contracts audit models bench clean
 
 demo: $(STAMP)
 	$(BIN)/opml demo
@@ -39,5 +39,9 @@ models:
 	build/models/bin/pip install --quiet --disable-pip-version-check '.[models]'
 	build/models/bin/python examples/models/train.py
 
+# slither and halmos over the contracts, in a virtual environment of their own (contracts/audit/run.sh).
+audit:
+	contracts/audit/run.sh
+
 clean:
-	rm -rf $(VENV) build *.egg-info contracts/node_modules contracts/out
+	rm -rf $(VENV) build *.egg-info contracts/node_modules contracts/audit/node_modules contracts/out

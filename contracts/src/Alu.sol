@@ -86,16 +86,23 @@ library Alu {
         }
     }
 
+    /// @dev The product of two 64-bit numbers never overflows 256 bits.
     function mulh(uint64 x, uint64 y) internal pure returns (uint64) {
-        return uint64(uint256(int256(int64(x)) * int64(y) >> 64));
+        unchecked {
+            return uint64(uint256(int256(int64(x)) * int64(y) >> 64));
+        }
     }
 
     function mulhsu(uint64 x, uint64 y) internal pure returns (uint64) {
-        return uint64(uint256(int256(int64(x)) * int256(uint256(y)) >> 64));
+        unchecked {
+            return uint64(uint256(int256(int64(x)) * int256(uint256(y)) >> 64));
+        }
     }
 
     function mulhu(uint64 x, uint64 y) internal pure returns (uint64) {
-        return uint64(uint256(x) * y >> 64);
+        unchecked {
+            return uint64(uint256(x) * y >> 64);
+        }
     }
 
     /// @dev In 256 bits, where -2^63 / -1 = 2^63 is a number; its low 64 bits are -2^63 again.

@@ -29,8 +29,9 @@ abstract contract Bonds is IOpml {
 
     /// @dev How a losing prover's bond is divided: at least half is burnt, so that being caught by oneself costs.
     function _shares(uint256 winners) internal view returns (uint256 share, uint256 burn) {
-        share = proverBond / 2 / winners;
-        burn = proverBond - share * winners;
+        uint256 half = proverBond / 2;
+        share = half / winners;
+        burn = proverBond - half + half % winners;
     }
 
     /// @dev The only way out for ether. A recipient that refuses or re-enters harms nobody else: its credit is gone

@@ -65,11 +65,12 @@ abstract contract Claims is Models, Bonds {
         uint256 level = model.inputLevel;
         uint256 index = model.inputAddress >> (LEAF_LOG2 + level);
         bytes memory zeros = ZEROS;
-        (bytes32 before, bytes calldata rest) =
-            MerkleMemory.fold(MerkleMemory.zero(level, zeros), level, index, MODEL_LEVEL, inputPath, zeros);
+        bytes32 before = MerkleMemory.zero(level, zeros);
+        bytes calldata rest;
+        (before, rest) = MerkleMemory.fold(before, level, index, MODEL_LEVEL, inputPath, zeros);
         if (rest.length != 0) revert MerkleMemory.MalformedPath();
         if (before != model.modelRoot) revert BadInputPath();
-        (s0,) = MerkleMemory.fold(inputRoot, level, index, MODEL_LEVEL, inputPath, zeros);
+        (s0, rest) = MerkleMemory.fold(inputRoot, level, index, MODEL_LEVEL, inputPath, zeros);
     }
 
     /// @dev A game begins: only against a pending claim within its window.

@@ -25,6 +25,7 @@ library KSection {
     /// @notice The root over a post for a range of the given length: p - 1 states, and zero for a range of one step.
     function commit(bytes32[] calldata states, uint256 length, uint256 k) internal pure returns (bytes32) {
         if (states.length != parts(length, k) - 1) revert IOpml.WrongLength();
+        // slither-disable-next-line write-after-write (where it begins, and its length)
         bytes calldata data;
         // data = abi.encodePacked(states), which is what it is in calldata already
         assembly ("memory-safe") {
@@ -42,9 +43,7 @@ library KSection {
         returns (bytes32, bytes32)
     {
         uint256 size = 1 + depth(p - 1); // words to open one state
-        uint256 next;
-        if (j != 0) next += size;
-        if (j != p - 1) next += size;
+        uint256 next = (j != 0 ? size : 0) + (j != p - 1 ? size : 0);
         if (opening.length != next) revert IOpml.WrongLength();
         if (j != p - 1) {
             next -= size;

@@ -17,8 +17,8 @@ library Proof {
 
     /// @notice The lowest level at which two leaves have the same ancestor; 0 if they are one leaf.
     function meetingLevel(uint256 one, uint256 other) internal pure returns (uint256 level) {
-        // the bit length of one ^ other
-        uint256 differ = one ^ other;
+        if (one == other) return 0;
+        uint256 differ = one ^ other; // whose bit length is the level
         for (uint256 half = 32; half != 0; half >>= 1) {
             if (differ >> half != 0) (differ, level) = (differ >> half, level + half);
         }
@@ -34,22 +34,21 @@ library Proof {
     {
         bytes memory zeros = ZEROS;
         bytes calldata path;
-        uint256 level;
+        uint256 level = meetingLevel(one.index, other.index);
         (pre, post) = (other.pre, other.post);
         bool changed = pre != post;
-        if (one.index != other.index) {
-            level = meetingLevel(one.index, other.index);
+        if (level != 0) {
             bytes32 node;
             (node, path) = MerkleMemory.fold(one.pre, 0, one.index, level - 1, rest, zeros);
             (pre, rest) = MerkleMemory.fold(pre, 0, other.index, level - 1, path, zeros);
-            if (changed) (post,) = MerkleMemory.fold(post, 0, other.index, level - 1, path, zeros);
+            if (changed) (post, rest) = MerkleMemory.fold(post, 0, other.index, level - 1, path, zeros);
             bool isLeft = one.index < other.index;
             pre = isLeft ? MerkleMemory.hash(node, pre) : MerkleMemory.hash(pre, node);
             post = isLeft ? MerkleMemory.hash(node, post) : MerkleMemory.hash(post, node);
         }
         path = rest;
         (pre, rest) = MerkleMemory.fold(pre, level, one.index >> level, DEPTH, path, zeros);
-        if (changed) (post,) = MerkleMemory.fold(post, level, one.index >> level, DEPTH, path, zeros);
+        if (changed) (post, rest) = MerkleMemory.fold(post, level, one.index >> level, DEPTH, path, zeros);
         else post = pre;
         return (pre, post, rest);
     }

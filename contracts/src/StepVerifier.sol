@@ -61,7 +61,7 @@ contract StepVerifier is IStepVerifier {
         uint64 next = Alu.add(pc, 4);
         bool legal = true;
         uint256 rd = word >> 7 & 31;
-        uint64 value;
+        uint64 value = 0;
 
         if (opcode == 0x37) {
             value = _immU(word); // LUI
