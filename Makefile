@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint contracts audit models bench clean
+.PHONY: demo test test-slow contracts audit models bench clean
 
 demo: $(STAMP)
 	$(BIN)/opml demo
@@ -18,6 +18,7 @@ test-slow: $(STAMP)
 	$(BIN)/pytest -m slow
 
 $(STAMP): pyproject.toml constraints.txt
+	@echo "setting up $(VENV): about half a minute"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
@@ -27,11 +28,12 @@ contracts: $(STAMP)
 	$(BIN)/python contracts/generate.py
 	cd contracts && npm ci --ignore-scripts --no-audit --no-fund && node build.mjs
 
-# Every figure of the README; fails where a goal is missed.
+# Every figure of the README; fails where a goal is missed. `benchmarks/interpreter.py` also wants qemu-riscv64.
 bench: $(STAMP)
 	$(BIN)/python benchmarks/happy_path.py
 	$(BIN)/python benchmarks/one_phase.py
 	$(BIN)/python benchmarks/dispute.py
+	$(BIN)/python benchmarks/merkle.py
 
 # Trains the example models anew; PyTorch goes into an environment of its own.
 models:
