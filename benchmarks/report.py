@@ -42,7 +42,7 @@ class Spread:
 
     def text(self, unit: str, scale: float = 1.0) -> str:
         """As `median unit (lower quartile - upper quartile)`."""
-        median, lower, upper = (f"{value * scale:.3g}" for value in (self.median, self.lower, self.upper))
+        median, lower, upper = (_figures(value * scale) for value in (self.median, self.lower, self.upper))
         return f"{median} {unit} ({lower} - {upper})"
 
 
@@ -92,3 +92,8 @@ def show(
     for result in results:
         table.add_row(*(cell(result) for cell in columns.values()))
     Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
+
+
+def _figures(value: float) -> str:
+    """Three figures, or all of a large number's whole part."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
