@@ -6,10 +6,8 @@ hashed once, in batch. Above the regions, each node keeps one hash per time at w
 so that a root, a node or a page "at m" costs at most one path of hashes, that of the one tensor then half written.
 """
 
-import os
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,8 +21,6 @@ from vm.merkle import ZERO, encode_path, fold
 
 Bytes = NDArray[np.uint8]
 PAGE_LEAVES = PAGE_BYTES // LEAF_BYTES
-# Pages are hashed on several threads in pieces of this many bytes.
-CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -116,19 +112,12 @@ class Region(Place):
 
 
 def _page_roots(data: Bytes) -> Bytes:
-    """The roots of all pages, (n, 32), the last one filled up with zeros; large data on all processors."""
+    """The roots of all pages, (n, 32), the last one filled up with zeros."""
     whole = data.size // PAGE_BYTES * PAGE_BYTES
-    chunks = [data[start : min(start + CHUNK, whole)] for start in range(0, whole, CHUNK)]
-    if whole < data.size:
-        chunks.append(_padded(data[whole:]))
-
-    def roots(chunk: Bytes) -> Bytes:
-        return hash_subtrees(chunk, PAGE_LEAVES)
-
-    if len(chunks) < 3:
-        return np.concatenate([roots(chunk) for chunk in chunks])
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return np.concatenate(list(pool.map(roots, chunks)))
+    roots = hash_subtrees(data[:whole], PAGE_LEAVES)
+    if whole == data.size:
+        return roots
+    return np.concatenate([roots, hash_subtrees(_padded(data[whole:]), PAGE_LEAVES)])
 
 
 def _padded(data: Bytes) -> Bytes:

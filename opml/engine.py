@@ -103,7 +103,7 @@ class Engine:
 
     def run(self, inputs: Mapping[str, Array], threads: int | None = None) -> dict[str, Array]:
         """The outputs by name. Raises InputError where an input is missing, unknown, or has another dtype or shape."""
-        arrays = self._check(inputs)
+        arrays = self.check(inputs)
         with self._lock:
             outputs = self._place(arrays, self._fresh)
             self._execute(threads or self.threads)
@@ -114,7 +114,7 @@ class Engine:
 
     def run_full(self, inputs: Mapping[str, Array], threads: int | None = None) -> dict[str, Bytes]:
         """The final bytes of every tensor, constants and inputs included, each one-dimensional."""
-        arrays = self._check(inputs)
+        arrays = self.check(inputs)
         written = [tensor for tensor in self.program.tensors.values() if tensor.kind in (Kind.VALUE, Kind.OUTPUT)]
         with self._lock:
             before = self._flat.copy()
@@ -124,8 +124,8 @@ class Engine:
         full = {name: data[: self.program.tensors[name].type.nbytes] for name, data in full.items()}
         return full | {name: _bytes(array) for name, array in (self._constants | arrays).items()}
 
-    def _check(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """The inputs by tensor name, each contiguous."""
+    def check(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """The inputs by tensor name, each contiguous. Raises InputError as `run` does."""
         unknown = sorted(set(inputs) - {port.name for port in self.program.inputs})
         if unknown:
             raise InputError(f"the model has no input {unknown[0]!r}", f"it has {self._names()}")

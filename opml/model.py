@@ -65,18 +65,13 @@ class Model:
 
     def infer(self, inputs: Mapping[str, Array]) -> "Inference":
         """Runs the model and keeps what a claim needs. Raises InputError."""
+        self.engine.check(inputs)
         # Read the arrays once: what is claimed must be what was run.
-        posted = input_bytes(self.image.program, {name: inputs[name] for name in self._check_names(inputs)})
-        return self.infer_posted(posted)
+        return self.infer_posted(input_bytes(self.image.program, inputs))
 
     def infer_posted(self, posted: bytes) -> "Inference":
         """The same for the input region's bytes as a claim posts them. Raises InputError."""
         return Inference(self, posted, self.run(read_input(self.image.program, posted)))
-
-    def _check_names(self, inputs: Mapping[str, Array]) -> list[str]:
-        """The names of the inputs, after the engine has refused what does not fit."""
-        self.engine._check(inputs)
-        return list(self.inputs)
 
     @cached_property
     def input_path(self) -> bytes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opml.chain.client import OpmlClient
-from opml.dispute.driver import POLL_SECONDS, Progress, Sleep, defend
+from opml.dispute.driver import POLL_SECONDS, Progress, Sleep, defend, existing_claim
 from opml.dispute.game import ClaimStatus, ClaimView, GameView, Role
 from opml.dispute.moves import Move
 from opml.dispute.player import Player, player
@@ -53,9 +53,7 @@ def post_claim(
 
 def claim_of(client: OpmlClient, claim_id: bytes, model: Model) -> ClaimView:
     """A claim about this model. Raises DisputeError where there is none of that id, or it is about another model."""
-    claim = client.claim_view(claim_id)
-    if claim.status is ClaimStatus.NONE:
-        raise DisputeError(f"there is no claim 0x{claim_id.hex()}", "`opml claims` lists them")
+    claim = existing_claim(client, claim_id)
     if claim.model_id != model.model_id:
         raise DisputeError(
             f"the claim is about model 0x{claim.model_id.hex()}, this is 0x{model.model_id.hex()}",

@@ -21,7 +21,6 @@ from opml.errors import RevertError
 
 _CALLER: Final = Address(bytes(19) + b"\1")
 _VERIFIER: Final = Address(bytes(19) + b"\xff")
-_CREATE: Final = Address(b"")
 
 
 class EvmVerifier:

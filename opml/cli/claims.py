@@ -7,8 +7,8 @@ import click
 from opml.chain.client import OpmlClient
 from opml.cli.options import console, contract_option, emit, json_option, rpc_option
 from opml.cli.session import open_session, parse_id
-from opml.dispute.game import ClaimStatus, ClaimView
-from opml.errors import DisputeError
+from opml.dispute.driver import existing_claim
+from opml.dispute.game import ClaimView
 
 
 @click.command("claims")
@@ -25,12 +25,7 @@ def command(claim: str | None, rpc: str, contract: str | None, as_json: bool) ->
       opml claims 0x2c21… --rpc http://127.0.0.1:8545 --json
     """
     client = open_session(rpc, contract).client
-    if claim is None:
-        views = client.claims()
-    else:
-        views = [client.claim_view(parse_id(claim))]
-        if views[0].status is ClaimStatus.NONE:
-            raise DisputeError(f"there is no claim {claim}", "`opml claims` without an id lists them")
+    views = client.claims() if claim is None else [existing_claim(client, parse_id(claim))]
     rows = [_row(client, view, full=claim is not None) for view in views]
     if as_json:
         emit({"contract": client.address, "time": client.now(), "claims": rows})

@@ -107,10 +107,10 @@ def defend(
                 failures.append(error)  # the other games must not wait for this one
         if failures and not any(game.turn for game in games):
             raise failures[0]
-        claim = _claim(court, claim_id)
+        claim = existing_claim(court, claim_id)
         if should_finalise(claim, court.now()):
             court.finalise(claim_id, account)
-            claim = _claim(court, claim_id)
+            claim = existing_claim(court, claim_id)
         if claim.status is not ClaimStatus.PENDING and not claim.open_games:
             withdraw(court, account, claim_id)
         return games, claim
@@ -126,7 +126,7 @@ def defend(
 
 def challenge(court: Court, account: Any, claim_id: bytes, trace: Trace, salt: int = 0) -> bytes | None:
     """Our game against a claim: the last one that we have begun, else a new one if the claim is false, else None."""
-    claim = _claim(court, claim_id)
+    claim = existing_claim(court, claim_id)
     ours = [game.game_id for game in _games(court, claim_id) if game.challenger == account.address]
     if ours:
         return ours[-1]
@@ -142,7 +142,7 @@ def settle(
     """After our game: wait until no other game of the claim is open, ending those that are out of time; withdraw."""
 
     def look() -> tuple[ClaimView, bool]:
-        claim = _claim(court, claim_id)
+        claim = existing_claim(court, claim_id)
         late = [game for game in _games(court, claim_id) if game.turn and game.time_left(court.now()) < 0]
         for game in late:
             try:
@@ -164,15 +164,16 @@ def settle(
 
 def withdraw(court: Court, account: Any, claim_id: bytes) -> None:
     """Collect our shares of a claim's games and all our credit, if there is any."""
-    games = collectable(_claim(court, claim_id), _games(court, claim_id), account.address)
+    games = collectable(existing_claim(court, claim_id), _games(court, claim_id), account.address)
     if games or court.credit(account.address):
         court.withdraw(games, account)
 
 
-def _claim(court: Court, claim_id: bytes) -> ClaimView:
+def existing_claim(court: Court, claim_id: bytes) -> ClaimView:
+    """The claim of this id. Raises DisputeError where there is none."""
     claim = court.claim_view(claim_id)
     if claim.status is ClaimStatus.NONE:
-        raise DisputeError(f"there is no claim 0x{claim_id.hex()}")
+        raise DisputeError(f"there is no claim 0x{claim_id.hex()}", "`opml claims` without an id lists them")
     return claim
 
 

@@ -128,7 +128,7 @@ def test_every_tile_changes_the_root_and_the_bytes_of_later_tiles_do_not() -> No
 
 
 def test_large_regions_are_hashed_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("opml.commitment.CHUNK", 2 * PAGE)
+    monkeypatch.setattr("vm.keccak._SHARE_BYTES", 2 * PAGE)
     for size in (2 * PAGE, 6 * PAGE, 7 * PAGE, 7 * PAGE + 1):
         r = region(0, 10, size)
         assert r.node(10, 0, 0) == naive([r], 0).node(10, 0)
