@@ -34,15 +34,23 @@ interface IOpml {
         REJECTED // lost a game; settled once no game is open
     }
 
+    /// @notice What a claim says. Its id is keccak256(abi.encode(chain id, contract, claim)); the contract keeps nothing
+    ///         of it but the id, so whoever needs a field brings the whole claim.
     struct Claim {
+        bytes32 modelId;
+        bytes32 inputRoot;
+        bytes32 outputRoot;
+        address prover;
+        uint256 nonce; // tells equal claims of one prover apart
+        bool inputPosted; // the input's bytes are on chain; see `claimByRoot`
+    }
+
+    struct ClaimState {
         address prover;
         uint40 deadline; // last second in which it may be challenged
         uint24 openGames;
         uint24 lostGames; // games the prover lost
         Status status;
-        bytes32 modelId;
-        bytes32 outputRoot;
-        bytes32 s0; // model half with the input in place
     }
 
     /// @dev Whose turn it is follows from the stage: CHOOSE is the challenger's, all other open ones the prover's.
@@ -62,20 +70,31 @@ interface IOpml {
         INSTRUCTION // the range counts instructions, states are hashes of the machine
     }
 
-    struct Game {
+    /// @notice What a game is called. Its id is keccak256(abi.encode(key)).
+    struct GameKey {
         bytes32 claimId;
+        address challenger;
+        uint256 salt; // tells games of one challenger against one claim apart
+    }
+
+    /// @notice A disputed range with the states at its ends, as a move names it.
+    struct Range {
+        uint64 position;
+        uint64 length;
         bytes32 lo; // agreed state at `position`
         bytes32 hi; // disputed state at `position + length`
-        bytes32 posted; // root over the prover's last list of states
-        uint64 position;
+    }
+
+    struct Game {
+        uint64 position; // the disputed range is [position, position + length)
         uint64 length;
         uint40 lastMove; // time of it
         uint32 proverClock; // seconds left
         uint32 challengerClock;
         Stage stage;
         Phase phase;
-        address challenger;
-        bool collected; // the challenger's share of the prover's bond has been credited
+        bool collected; // what the winner has won of this game has been paid
+        bytes32 range; // keccak256(lo ‖ hi), the states at its ends; in CHOOSE keccak256(lo ‖ hi ‖ root of the post)
     }
 
     // ------------------------------------------------------------------------------------------------- events
@@ -88,31 +107,39 @@ interface IOpml {
         address indexed prover,
         bytes32 inputRoot,
         bytes32 outputRoot,
-        bytes32 s0,
         uint256 nonce,
+        bool inputPosted,
         uint40 deadline
     );
     /// @notice The input region's bytes, so that anyone who watches can run the model.
     event InputPosted(bytes32 indexed claimId, bytes input);
+    /// @notice The claim came without its input's bytes: whoever relies on it has them, or gets them there.
+    event InputWithheld(bytes32 indexed claimId, string uri);
     event Challenged(
         bytes32 indexed gameId, bytes32 indexed claimId, address indexed challenger, address prover, uint256 salt
     );
-    event Opened(bytes32 indexed gameId, bytes32 finalRoot);
+    /// @notice The range is all units of the model, between `lo` = S_0 and `hi` = S_M.
+    event Opened(bytes32 indexed gameId, bytes32 lo, bytes32 hi);
     /// @notice The states at the inner boundaries of the range [position, position + length).
     event Posted(bytes32 indexed gameId, Phase phase, uint64 position, uint64 length, bytes32[] states);
-    /// @notice The range is now [position, position + length), between lo and hi.
+    /// @notice The range is now [position, position + length), between `lo` and `hi`.
     event Chosen(bytes32 indexed gameId, uint256 segment, uint64 position, uint64 length, bytes32 lo, bytes32 hi);
-    event Entered(bytes32 indexed gameId, uint64 tile, uint64 steps, bytes endState, bytes32 scratchRoot);
+    /// @notice The range is now [0, steps) of the instructions of unit `tile`, between `lo` and `hi`, the machine's
+    ///         states before the first and after the last of them.
+    event Entered(
+        bytes32 indexed gameId, uint64 tile, uint64 steps, bytes32 lo, bytes32 hi, bytes endState, bytes32 scratchRoot
+    );
     event Stepped(bytes32 indexed gameId, address indexed caller, bytes32 pre, bytes32 post);
     event TimedOut(bytes32 indexed gameId);
     event GameEnded(bytes32 indexed gameId, bytes32 indexed claimId, bool proverWon);
     event ClaimRejected(bytes32 indexed claimId);
     event ClaimFinalised(bytes32 indexed claimId);
     /// @notice The last game of a rejected claim has closed: each of `games` lost ones is worth `share` to its
-    ///         challenger, `burnt` is gone.
+    ///         challenger, besides his own bond; `burnt` stays in the contract, which has no way to send it.
     event ClaimSettled(bytes32 indexed claimId, uint256 games, uint256 share, uint256 burnt);
-    event ShareCollected(bytes32 indexed gameId, address indexed challenger, uint256 share);
+    event Collected(bytes32 indexed gameId, address indexed winner, uint256 amount);
     event Withdrawn(address indexed account, uint256 amount);
+    event DelegateSet(address indexed party, address indexed delegate, bool allowed);
 
     // ------------------------------------------------------------------------------------------------- errors
 
@@ -121,6 +148,7 @@ interface IOpml {
     error UnknownModel();
     error UnknownClaim();
     error UnknownGame();
+    error WrongClaim(); // not the claim that the game is about
     error ClaimExists();
     error GameExists();
     error WrongBond(); // value differs from the bond
@@ -132,7 +160,7 @@ interface IOpml {
     error BadSteps(); // zero, or above the model's bound
     error BadEndState(); // not 289 bytes, not halted, a0 not 0, or not in the disputed root
     error WrongStage(); // not a move of this stage, or the claim's status forbids it
-    error NotYourTurn(); // sent by somebody else than the player on turn
+    error NotYourTurn(); // sent by somebody else than the player on turn or a delegate of his
     error StaleMove(); // made for another range than the game's: see `post`
     error MalformedWitness(); // from the verifier, as IStepVerifier has it
     error WrongState(); // the witness does not begin with the agreed state
@@ -143,9 +171,10 @@ interface IOpml {
     error GamesOpen();
     error NotCollectable(bytes32 gameId);
     error NothingToWithdraw();
+    error NotAllowed(); // neither the account nor a delegate of it
     error PaymentFailed();
 
-    // -------------------------------------------------------------------------------------------------- moves
+    // ------------------------------------------------------------------------------------------ models, claims
 
     /// @notice Makes a model known. Idempotent; a model is its fields.
     /// @param model see `Model`; each field is checked for range
@@ -158,60 +187,84 @@ interface IOpml {
     /// @param input the input region, exactly `inputBytes` bytes; the rest of the region is zero
     /// @param outputRoot root of the output region after the inference
     /// @param nonce tells equal claims of one prover apart
-    /// @param inputPath from the input region to the model root (height 34 - inputLevel): shows that the region is
-    ///        zero in the model, and gives S_0 with the input in it
-    /// @return claimId keccak256(abi.encode(chain id, this, modelId, input root, outputRoot, sender, nonce))
-    function claim(bytes32 modelId, bytes calldata input, bytes32 outputRoot, uint256 nonce, bytes calldata inputPath)
+    /// @return claimId see `Claim`
+    function claim(bytes32 modelId, bytes calldata input, bytes32 outputRoot, uint256 nonce)
         external
         payable
         returns (bytes32 claimId);
 
+    /// @notice The same for an input that is not on chain. **Such a claim is as safe as the input is available**: who
+    ///         has not the bytes cannot re-run it. Only for a consumer that holds them itself: `Claim.inputPosted` is
+    ///         false and part of the claim's id, so none can be taken for the other.
+    /// @param inputRoot root of the input region
+    /// @param uri where the bytes can be had; a hint, believed by nobody
+    function claimByRoot(bytes32 modelId, bytes32 inputRoot, bytes32 outputRoot, uint256 nonce, string calldata uri)
+        external
+        payable
+        returns (bytes32 claimId);
+
+    /// @notice Anyone, after the deadline and with no game open: the claim is final, its bond credited back.
+    /// @param claimId a pending claim
+    function finalise(bytes32 claimId) external;
+
+    // -------------------------------------------------------------------------------------------------- moves
+
     /// @notice Opens a game against a pending claim, up to and including its deadline. Value: exactly `challengerBond`.
     ///         The prover's clock starts.
-    /// @param claimId a pending claim
+    /// @param claim_ a pending claim
     /// @param salt tells games of one challenger against one claim apart
-    /// @return gameId keccak256(abi.encode(claimId, sender, salt))
-    function challenge(bytes32 claimId, uint256 salt) external payable returns (bytes32 gameId);
+    /// @return gameId see `GameKey`; the challenger is the sender
+    function challenge(Claim calldata claim_, uint256 salt) external payable returns (bytes32 gameId);
 
     /// @notice Prover, stage OPEN: commits to the whole run, and makes the first post.
-    /// @param gameId as `challenge` gave it
+    /// @param key the game
+    /// @param claim_ the claim that it is about
+    /// @param inputPath from the input region to the model root (height 34 - inputLevel): shows that the region is zero
+    ///        in the model, and gives S_0 with the input in it
     /// @param finalRoot the model half after the inference, S_M
     /// @param outputPath from the output region to it (height 34 - outputLevel)
     /// @param states the first post; empty if the model has one unit only
-    function open(bytes32 gameId, bytes32 finalRoot, bytes calldata outputPath, bytes32[] calldata states) external;
+    function open(
+        GameKey calldata key,
+        Claim calldata claim_,
+        bytes calldata inputPath,
+        bytes32 finalRoot,
+        bytes calldata outputPath,
+        bytes32[] calldata states
+    ) external;
 
     /// @notice Prover, stage POST: the states at boundaries 1..p-1 of the range, p = min(k, length); boundary i is at
     ///         position + floor(i * length / p).
-    /// @param gameId as `challenge` gave it
-    /// @param position of the range for which the states are meant. If a reorganisation of the chain replaced the
-    ///        choice that this post answers, it reverts (StaleMove) and does not become a false statement by an honest
-    ///        prover. `choose` and `enter` carry the same for the same reason.
-    /// @param length of that range
+    /// @param key the game
+    /// @param range the one for which the states are meant. If a reorganisation of the chain replaced the choice that
+    ///        this post answers, it reverts (StaleMove) and does not become a false statement by an honest prover.
+    ///        `choose` and `enter` carry the same for the same reason.
     /// @param states p - 1 of them
-    function post(bytes32 gameId, uint64 position, uint64 length, bytes32[] calldata states) external;
+    function post(GameKey calldata key, Range calldata range, bytes32[] calldata states) external;
 
     /// @notice Challenger, stage CHOOSE: narrows the range to segment j, from boundary j to boundary j + 1: the first
     ///         at whose end the challenger disagrees.
-    /// @param gameId as `challenge` gave it
-    /// @param position of the range of the post that this answers
-    /// @param length of it
+    /// @param key the game
+    /// @param range the one whose post this answers
     /// @param segment j, below p
-    /// @param opening if j > 0 the state at boundary j and its path; then, if j < p - 1, the state at boundary j + 1
-    ///        and its path. A path is all siblings from the leaf up; leaves are padded with zero words to a power of two
-    function choose(bytes32 gameId, uint64 position, uint64 length, uint256 segment, bytes32[] calldata opening)
-        external;
+    /// @param opening of the segment's ends from the root of the post: the state at boundary j unless j = 0, the state at
+    ///        boundary j + 1 unless j = p - 1; then, level by level from the leaves up, the siblings that do not follow
+    ///        from these, left before right. Leaves are padded with zero words to a power of two
+    function choose(GameKey calldata key, Range calldata range, uint256 segment, bytes32[] calldata opening) external;
 
     /// @notice Prover, stage ENTER: descends from one tile to its instructions. The start state is set by the
     ///         contract: root keccak(lo ‖ zero scratch), pc = entry, a0 = position * stride, a1 = stride, rest 0.
-    /// @param gameId as `challenge` gave it
-    /// @param position the unit of the tile phase for which this is meant
+    /// @param key the game
+    /// @param claim_ the claim that it is about
+    /// @param range the one unit of the tile phase for which this is meant
     /// @param steps instructions until the machine has halted, 1 to maxSteps
     /// @param endState the machine after them (289 bytes): halted, a0 = 0, root keccak(hi ‖ scratchRoot)
     /// @param scratchRoot root of its scratch half
     /// @param states the first post of the instruction phase; empty if steps = 1
     function enter(
-        bytes32 gameId,
-        uint64 position,
+        GameKey calldata key,
+        Claim calldata claim_,
+        Range calldata range,
         uint64 steps,
         bytes calldata endState,
         bytes32 scratchRoot,
@@ -219,33 +272,42 @@ interface IOpml {
     ) external;
 
     /// @notice Anyone, stage STEP, while the prover's clock runs: executes the one instruction and decides the game.
-    /// @param gameId as `challenge` gave it
+    /// @param key the game
+    /// @param hi the disputed state after it
     /// @param witness as IStepVerifier.step takes it, beginning with the agreed state
-    function step(bytes32 gameId, bytes calldata witness) external;
+    function step(GameKey calldata key, bytes32 hi, bytes calldata witness) external;
 
     /// @notice Anyone: the player on turn has let more time pass than was left, and loses.
-    /// @param gameId as `challenge` gave it
-    function timeout(bytes32 gameId) external;
+    /// @param key the game
+    function timeout(GameKey calldata key) external;
 
-    /// @notice Anyone, after the deadline and with no game open: the claim is final, its bond credited back.
-    /// @param claimId a pending claim
-    function finalise(bytes32 claimId) external;
+    // -------------------------------------------------------------------------------------------------- money
 
-    /// @notice Credits the sender's shares in the given games (lost by provers, claim settled), then pays out all of
-    ///         the sender's credit.
-    /// @param gameIds may be empty; a share can be collected once
-    function withdraw(bytes32[] calldata gameIds) external;
+    /// @notice Pays out what `account` has won: makes its claims of the list final, collects its games of the list, and
+    ///         sends all that together with its credit. Sender: the account, or a delegate of it.
+    /// @param account who is paid
+    /// @param claimIds claims of the account that are pending past their deadline; those final already are passed over
+    /// @param keys games that it won: a prover gets the challenger's bond as soon as the game is over, a challenger his
+    ///        bond and his share of the prover's once the claim's last game is. Once each
+    function withdraw(address account, bytes32[] calldata claimIds, GameKey[] calldata keys) external;
+
+    /// @notice Lets another account move in the sender's games and call `withdraw` for it: a key that is at hand, for a
+    ///         party that is not. It cannot take anything: what is paid goes to the party.
+    function setDelegate(address delegate, bool allowed) external;
 
     // -------------------------------------------------------------------------------------------------- views
 
     /// @notice All zero if there is none of that id; likewise `claims` and `games`.
     function models(bytes32 modelId) external view returns (Model memory);
-    function claims(bytes32 claimId) external view returns (Claim memory);
+    function claims(bytes32 claimId) external view returns (ClaimState memory);
     function games(bytes32 gameId) external view returns (Game memory);
-    /// @notice Wei that `account` may withdraw, without shares not yet collected.
+    /// @notice The id that a claim has at this contract, whether it has been made or not.
+    function claimIdOf(Claim calldata claim_) external view returns (bytes32);
+    function gameIdOf(GameKey calldata key) external pure returns (bytes32);
+    /// @notice Whether `delegate` may move and withdraw for `party`.
+    function isDelegate(address party, address delegate) external view returns (bool);
+    /// @notice Wei credited to `account` by `finalise` and not yet withdrawn; games not yet collected are not in it.
     function credit(address account) external view returns (uint256);
-    /// @notice Wei that nobody will ever get: it stays in the contract, which has no way to send it.
-    function burnt() external view returns (uint256);
     /// @notice Wei that a claim takes.
     function proverBond() external view returns (uint256);
     /// @notice Wei that a challenge takes.
