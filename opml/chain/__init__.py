@@ -10,12 +10,15 @@ from opml.chain.base import Chain, Log, Receipt
 from opml.chain.client import OpmlClient
 from opml.chain.connection import connect
 from opml.chain.deploy import Deployment, deploy, dev_contract, ensure_dev_contract
+from opml.chain.outbox import Outbox, Outcome
 
 __all__ = [
     "Chain",
     "Deployment",
     "Log",
     "OpmlClient",
+    "Outbox",
+    "Outcome",
     "Receipt",
     "connect",
     "deploy",

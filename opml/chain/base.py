@@ -1,5 +1,6 @@
 """The interface to a chain. A back end says how one JSON-RPC request is answered; the rest is the same for all."""
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from opml.chain.hexa import address_bytes, checksum, from_hex, from_quantity, quantity, to_hex
+from opml.chain.outbox import Outbox
 from opml.errors import ChainError
 
 if TYPE_CHECKING:
@@ -54,6 +56,16 @@ class Chain(ABC):
         """The result of one JSON-RPC request, as plain JSON values."""
 
     @abstractmethod
+    def _new_outbox(self, account: "LocalAccount") -> Outbox:
+        """An outbox for an account that has none yet."""
+
+    def outbox(self, account: "LocalAccount") -> Outbox:
+        """The account's outbox on this chain: always the same, so that they do not disturb each other."""
+        with self._outbox_lock:
+            if account.address not in self._outboxes:
+                self._outboxes[account.address] = self._new_outbox(account)
+            return self._outboxes[account.address]
+
     def transact(
         self, account: "LocalAccount", to: str | None, data: bytes = b"", value: int = 0, gas: int | None = None
     ) -> Receipt:
@@ -62,11 +74,21 @@ class Chain(ABC):
         `gas` is the limit; by default the back end finds a good one. RevertError if the contract reverts: then nothing
         is sent, or it was mined as failed.
         """
+        box = self.outbox(account)
+        return box.wait(box.send(to, data, value, gas=gas))
 
     @property
     @abstractmethod
     def web3(self) -> "Web3":
         """The same chain as a web3.py object, for whoever wants more of it than this interface has."""
+
+    @cached_property
+    def _outboxes(self) -> dict[str, Outbox]:
+        return {}
+
+    @cached_property
+    def _outbox_lock(self) -> threading.Lock:
+        return threading.Lock()
 
     @cached_property
     def chain_id(self) -> int:

@@ -9,6 +9,7 @@ from opml.chain.base import Chain, Receipt
 from opml.chain.hexa import address_bytes, to_hex
 from opml.chain.jsonrpc import TIP, EthApi
 from opml.chain.node import Node
+from opml.chain.outbox import DirectOutbox
 from opml.chain.records import DEV_BALANCE, GENESIS_TIME, TRANSACTION_GAS, Clock, NodeError, frozen_clock
 from opml.chain.reverts import node_error
 
@@ -41,11 +42,12 @@ class EmbeddedChain(Chain):
         except NodeError as error:
             raise node_error(error.to_json()) from error
 
-    def transact(
-        self, account: "LocalAccount", to: str | None, data: bytes = b"", value: int = 0, gas: int | None = None
-    ) -> Receipt:
-        with self._sending:
-            return self._transact(account, to, data, value, gas or TRANSACTION_GAS)
+    def _new_outbox(self, account: "LocalAccount") -> DirectOutbox:
+        def execute(to: str | None, data: bytes, value: int, gas: int | None) -> Receipt:
+            with self._sending:
+                return self._transact(account, to, data, value, gas or TRANSACTION_GAS)
+
+        return DirectOutbox(execute)
 
     def _transact(self, account: "LocalAccount", to: str | None, data: bytes, value: int, gas: int) -> Receipt:
         # No estimate: a transaction that would revert is not mined, so that trying it costs no more than asking.

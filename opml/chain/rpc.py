@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from opml.chain.base import Chain, Receipt
 from opml.chain.hexa import address_bytes, checksum, from_quantity, quantity, to_hex
+from opml.chain.outbox import DirectOutbox
 from opml.chain.reverts import node_error
 from opml.errors import ChainError, RevertError
 
@@ -84,7 +85,10 @@ class RpcChain(Chain):
     def _post(self, method: str, params: Sequence[Any]) -> Any:
         return self._provider.make_request(method, list(params))
 
-    def transact(
+    def _new_outbox(self, account: "LocalAccount") -> DirectOutbox:
+        return DirectOutbox(lambda *transaction: self._transact(account, *transaction))
+
+    def _transact(
         self, account: "LocalAccount", to: str | None, data: bytes = b"", value: int = 0, gas: int | None = None
     ) -> Receipt:
         message: dict[str, Any] = {"from": account.address, "data": to_hex(data), "value": quantity(value)}
