@@ -2,87 +2,111 @@
 pragma solidity 0.8.30;
 
 import {Bonds} from "./Bonds.sol";
-import {LEAF_LOG2, MODEL_LEVEL, ZEROS} from "./Constants.sol";
+import {IOpml} from "./IOpml.sol";
 import {MerkleMemory} from "./MerkleMemory.sol";
 import {Models} from "./Models.sol";
 
 /// @title Claims: from the bond to finality or rejection
 abstract contract Claims is Models, Bonds {
-    mapping(bytes32 claimId => Claim) private _claims;
+    mapping(bytes32 claimId => ClaimState) private _claims;
 
-    function claim(bytes32 modelId, bytes calldata input, bytes32 outputRoot, uint256 nonce, bytes calldata inputPath)
+    /// @inheritdoc IOpml
+    function claim(bytes32 modelId, bytes calldata input, bytes32 outputRoot, uint256 nonce)
         external
         payable
         override
         returns (bytes32 claimId)
     {
-        _takeBond(proverBond);
         Model storage model = _model(modelId);
         if (input.length != model.inputBytes) revert WrongLength();
         bytes32 inputRoot = MerkleMemory.subtreeRoot(input, model.inputLevel);
-        bytes32 s0 = _placeInput(model, inputRoot, inputPath);
-
-        // Prover and nonce are part of the id: nobody can take another's claim and lose it for him.
-        claimId = keccak256(abi.encode(block.chainid, address(this), modelId, inputRoot, outputRoot, msg.sender, nonce));
-        Claim storage c = _claims[claimId];
-        if (c.status != Status.NONE) revert ClaimExists();
-        uint40 deadline = uint40(block.timestamp + model.window);
-        c.prover = msg.sender;
-        c.deadline = deadline;
-        c.status = Status.PENDING;
-        c.modelId = modelId;
-        c.outputRoot = outputRoot;
-        c.s0 = s0;
-        emit Claimed(claimId, modelId, msg.sender, inputRoot, outputRoot, s0, nonce, deadline);
+        claimId = _bondOn(Claim(modelId, inputRoot, outputRoot, msg.sender, nonce, true), model.window);
         emit InputPosted(claimId, input);
     }
 
-    function finalise(bytes32 claimId) external override {
-        Claim storage c = _claim(claimId);
-        if (c.status != Status.PENDING) revert WrongStage();
-        if (block.timestamp <= c.deadline) revert WindowOpen();
-        if (c.openGames != 0) revert GamesOpen();
-        c.status = Status.FINAL;
-        _credit(c.prover, proverBond);
-        emit ClaimFinalised(claimId);
+    /// @inheritdoc IOpml
+    function claimByRoot(bytes32 modelId, bytes32 inputRoot, bytes32 outputRoot, uint256 nonce, string calldata uri)
+        external
+        payable
+        override
+        returns (bytes32 claimId)
+    {
+        uint256 window = _model(modelId).window;
+        claimId = _bondOn(Claim(modelId, inputRoot, outputRoot, msg.sender, nonce, false), window);
+        emit InputWithheld(claimId, uri);
     }
 
-    function claims(bytes32 claimId) external view override returns (Claim memory) {
+    /// @inheritdoc IOpml
+    function finalise(bytes32 claimId) external override {
+        ClaimState memory c = _claim(claimId);
+        _finalise(claimId, c);
+        credit[c.prover] += proverBond;
+    }
+
+    /// @inheritdoc IOpml
+    function claims(bytes32 claimId) external view override returns (ClaimState memory) {
         return _claims[claimId];
     }
 
-    function _claim(bytes32 claimId) internal view returns (Claim storage c) {
+    /// @inheritdoc IOpml
+    /// @dev I12: the prover is part of it, so nobody can take another's claim and lose it for him.
+    function claimIdOf(Claim memory claim_) public view override returns (bytes32) {
+        return keccak256(abi.encode(block.chainid, address(this), claim_));
+    }
+
+    function _claim(bytes32 claimId) internal view returns (ClaimState memory c) {
         c = _claims[claimId];
         if (c.status == Status.NONE) revert UnknownClaim();
     }
 
-    /// @dev The model half with the input in it, from the model root and one path: the region is zero there before.
-    function _placeInput(Model storage model, bytes32 inputRoot, bytes calldata inputPath)
-        private
-        view
-        returns (bytes32 s0)
-    {
-        uint256 level = model.inputLevel;
-        uint256 index = model.inputAddress >> (LEAF_LOG2 + level);
-        bytes memory zeros = ZEROS;
-        bytes32 before = MerkleMemory.zero(level, zeros);
-        bytes calldata rest;
-        (before, rest) = MerkleMemory.fold(before, level, index, MODEL_LEVEL, inputPath, zeros);
-        if (rest.length != 0) revert MerkleMemory.MalformedPath();
-        if (before != model.modelRoot) revert BadInputPath();
-        (s0, rest) = MerkleMemory.fold(inputRoot, level, index, MODEL_LEVEL, inputPath, zeros);
+    function _bondOn(Claim memory claim_, uint256 window) private returns (bytes32 claimId) {
+        _takeBond(proverBond);
+        claimId = claimIdOf(claim_);
+        if (_claims[claimId].status != Status.NONE) revert ClaimExists();
+        uint40 deadline = uint40(block.timestamp + window);
+        _claims[claimId] = ClaimState(claim_.prover, deadline, 0, 0, Status.PENDING);
+        emit Claimed(
+            claimId,
+            claim_.modelId,
+            claim_.prover,
+            claim_.inputRoot,
+            claim_.outputRoot,
+            claim_.nonce,
+            claim_.inputPosted,
+            deadline
+        );
+    }
+
+    /// @dev Whose bond goes back is the caller's business.
+    function _finalise(bytes32 claimId, ClaimState memory c) private {
+        if (c.status != Status.PENDING) revert WrongStage(); // I7
+        if (block.timestamp <= c.deadline) revert WindowOpen();
+        if (c.openGames != 0) revert GamesOpen(); // I9
+        _claims[claimId].status = Status.FINAL;
+        emit ClaimFinalised(claimId);
+    }
+
+    /// @dev Makes a claim of `account` final: the bond that this frees, 0 if it was final before.
+    function _collectClaim(bytes32 claimId, address account) internal returns (uint256) {
+        ClaimState memory c = _claim(claimId);
+        if (c.prover != account) revert NotAllowed();
+        if (c.status == Status.FINAL) return 0;
+        _finalise(claimId, c);
+        return proverBond;
     }
 
     /// @dev A game begins: only against a pending claim within its window.
-    function _joinGame(Claim storage c) internal {
+    function _joinGame(bytes32 claimId) internal {
+        ClaimState memory c = _claim(claimId);
         if (c.status != Status.PENDING) revert WrongStage();
         if (block.timestamp > c.deadline) revert WindowClosed();
-        ++c.openGames; // checked: reverts at 2^24 games
+        _claims[claimId].openGames = c.openGames + 1; // checked: no more than 2^24 - 1 games at once
     }
 
     /// @dev A game ends. The first that the prover loses rejects the claim at once; his bond is divided when the last
     ///      one has closed, since no new game can begin after a rejection.
-    function _leaveGame(bytes32 claimId, Claim storage c, bool proverWon) internal {
+    function _leaveGame(bytes32 claimId, bool proverWon) internal {
+        ClaimState memory c = _claims[claimId];
         --c.openGames;
         if (!proverWon) {
             ++c.lostGames;
@@ -91,10 +115,10 @@ abstract contract Claims is Models, Bonds {
                 emit ClaimRejected(claimId);
             }
         }
+        _claims[claimId] = c;
         if (c.status == Status.REJECTED && c.openGames == 0) {
-            (uint256 share, uint256 burn) = _shares(c.lostGames);
-            burnt += burn;
-            emit ClaimSettled(claimId, c.lostGames, share, burn);
+            (uint256 share, uint256 burnt) = _shares(c.lostGames);
+            emit ClaimSettled(claimId, c.lostGames, share, burnt);
         }
     }
 }

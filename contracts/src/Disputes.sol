@@ -2,15 +2,19 @@
 pragma solidity 0.8.30;
 
 import {Claims} from "./Claims.sol";
-import {LEAF_LOG2, MODEL_LEVEL, ZERO_SCRATCH} from "./Constants.sol";
+import {ZERO_SCRATCH} from "./Constants.sol";
+import {Delegates} from "./Delegates.sol";
+import {IOpml} from "./IOpml.sol";
 import {IStepVerifier} from "./IStepVerifier.sol";
 import {KSection} from "./KSection.sol";
 import {MachineState} from "./MachineState.sol";
 import {MerkleMemory} from "./MerkleMemory.sol";
+import {Regions} from "./Regions.sol";
 
 /// @title Disputes: the game that narrows a claim down to one instruction
-/// @notice Each function is one move; the order of the file is the order of a game.
-abstract contract Disputes is Claims {
+/// @notice Each function is one move; the order of the file is the order of a game. A move reads the game into memory,
+///         changes it there, and writes it back at its end.
+abstract contract Disputes is Claims, Delegates {
     uint256 private constant MAX_K = 64;
 
     IStepVerifier public immutable override verifier;
@@ -26,186 +30,234 @@ abstract contract Disputes is Claims {
 
     // -------------------------------------------------------------------------------------------------- moves
 
-    function challenge(bytes32 claimId, uint256 salt) external payable override returns (bytes32 gameId) {
+    /// @inheritdoc IOpml
+    function challenge(Claim calldata claim_, uint256 salt) external payable override returns (bytes32 gameId) {
         _takeBond(challengerBond);
-        Claim storage c = _claim(claimId);
-        _joinGame(c);
-        gameId = keccak256(abi.encode(claimId, msg.sender, salt));
+        bytes32 claimId = claimIdOf(claim_);
+        _joinGame(claimId);
+        gameId = keccak256(abi.encode(claimId, msg.sender, salt)); // I12
         Game storage game = _games[gameId];
         if (game.stage != Stage.NONE) revert GameExists();
-        uint32 clock = _model(c.modelId).clock;
-        game.claimId = claimId;
-        game.challenger = msg.sender;
+        uint32 clock = _model(claim_.modelId).clock;
         game.lastMove = uint40(block.timestamp);
         game.proverClock = clock;
         game.challengerClock = clock;
         game.stage = Stage.OPEN;
-        emit Challenged(gameId, claimId, msg.sender, c.prover, salt);
+        emit Challenged(gameId, claimId, msg.sender, claim_.prover, salt);
     }
 
-    function open(bytes32 gameId, bytes32 finalRoot, bytes calldata outputPath, bytes32[] calldata states)
+    /// @inheritdoc IOpml
+    function open(
+        GameKey calldata key,
+        Claim calldata claim_,
+        bytes calldata inputPath,
+        bytes32 finalRoot,
+        bytes calldata outputPath,
+        bytes32[] calldata states
+    ) external override {
+        (bytes32 gameId, Game memory game) = _proverMove(key, claim_, Stage.OPEN);
+        Model storage model = _model(claim_.modelId);
+        bytes32 lo = Regions.place(model, claim_.inputRoot, inputPath);
+        Regions.requireOutput(model, claim_.outputRoot, finalRoot, outputPath);
+        emit Opened(gameId, lo, finalRoot);
+        _setRange(game, 0, model.tiles, lo, finalRoot);
+        _acceptPost(gameId, game, lo, finalRoot, states);
+        _games[gameId] = game;
+    }
+
+    /// @inheritdoc IOpml
+    function post(GameKey calldata key, Range calldata range, bytes32[] calldata states) external override {
+        (bytes32 gameId, Game memory game) = _game(key, Stage.POST);
+        _proverMoves(game, _claim(key.claimId).prover);
+        _requireRange(game, range);
+        _acceptPost(gameId, game, range.lo, range.hi, states);
+        _games[gameId] = game;
+    }
+
+    /// @inheritdoc IOpml
+    function choose(GameKey calldata key, Range calldata range, uint256 segment, bytes32[] calldata opening)
         external
         override
     {
-        (Game storage game, Claim storage c) = _proverMove(gameId, Stage.OPEN);
-        Model storage model = _model(c.modelId);
-        uint256 level = model.outputLevel;
-        uint256 index = model.outputAddress >> (LEAF_LOG2 + level);
-        (bytes32 root, bytes calldata rest) = MerkleMemory.fold(c.outputRoot, level, index, MODEL_LEVEL, outputPath);
-        if (rest.length != 0) revert MerkleMemory.MalformedPath();
-        if (root != finalRoot) revert BadOutputPath();
-        game.lo = c.s0;
-        game.hi = finalRoot;
-        emit Opened(gameId, finalRoot);
-        _setRange(game, 0, model.tiles);
-        _acceptPost(gameId, game, states);
-    }
-
-    function post(bytes32 gameId, uint64 position, uint64 length, bytes32[] calldata states) external override {
-        (Game storage game,) = _proverMove(gameId, Stage.POST);
-        _requireRange(game, position, length);
-        _acceptPost(gameId, game, states);
-    }
-
-    function choose(bytes32 gameId, uint64 position, uint64 length, uint256 segment, bytes32[] calldata opening)
-        external
-        override
-    {
-        Game storage game = _game(gameId, Stage.CHOOSE);
-        if (msg.sender != game.challenger) revert NotYourTurn();
-        _requireRange(game, position, length);
+        (bytes32 gameId, Game memory game) = _game(key, Stage.CHOOSE);
+        if (!_mayActFor(key.challenger)) revert NotYourTurn();
         game.challengerClock = _tick(game, game.challengerClock);
+        _requirePlace(game, range);
 
-        uint256 p = KSection.parts(length, k);
+        uint256 p = KSection.parts(range.length, k);
         if (segment >= p) revert BadSegment();
-        (bytes32 lo, bytes32 hi) = KSection.ends(game.posted, game.lo, game.hi, p, segment, opening);
-        uint256 start = KSection.boundary(length, p, segment);
-        uint256 end = KSection.boundary(length, p, segment + 1);
-        if (segment != 0) game.lo = lo;
-        if (segment != p - 1) game.hi = hi;
-        _setRange(game, position + start, end - start);
+        (bytes32 root, bytes32 lo, bytes32 hi) = KSection.ends(p, segment, range.lo, range.hi, opening);
+        if (game.range != keccak256(abi.encode(range.lo, range.hi, root))) revert BadOpening();
+        uint256 start = KSection.boundary(range.length, p, segment);
+        uint256 end = KSection.boundary(range.length, p, segment + 1);
+        _setRange(game, range.position + start, end - start, lo, hi);
         emit Chosen(gameId, segment, game.position, game.length, lo, hi);
+        _games[gameId] = game;
     }
 
+    /// @inheritdoc IOpml
     function enter(
-        bytes32 gameId,
-        uint64 position,
+        GameKey calldata key,
+        Claim calldata claim_,
+        Range calldata range,
         uint64 steps,
         bytes calldata endState,
         bytes32 scratchRoot,
         bytes32[] calldata states
     ) external override {
-        (Game storage game, Claim storage c) = _proverMove(gameId, Stage.ENTER);
-        _requireRange(game, position, 1);
-        Model storage model = _model(c.modelId);
+        (bytes32 gameId, Game memory game) = _proverMove(key, claim_, Stage.ENTER);
+        _requireRange(game, range);
+        Model storage model = _model(claim_.modelId);
         if (steps == 0 || steps > model.maxSteps) revert BadSteps();
-        if (!MachineState.isEnd(endState, MerkleMemory.hash(game.hi, scratchRoot))) revert BadEndState();
-        bytes32 startRoot = MerkleMemory.hash(game.lo, ZERO_SCRATCH);
-        game.lo = MachineState.startHash(startRoot, model.entry, position * model.stride, model.stride);
-        game.hi = keccak256(endState);
+        if (!MachineState.isEnd(endState, MerkleMemory.hash(range.hi, scratchRoot))) revert BadEndState(); // I3
+        bytes32 lo = MachineState.startHash( // I3
+            MerkleMemory.hash(range.lo, ZERO_SCRATCH), model.entry, range.position * model.stride, model.stride
+        );
+        bytes32 hi = keccak256(endState);
+        emit Entered(gameId, range.position, steps, lo, hi, endState, scratchRoot);
         game.phase = Phase.INSTRUCTION;
-        emit Entered(gameId, position, steps, endState, scratchRoot);
-        _setRange(game, 0, steps);
-        _acceptPost(gameId, game, states);
+        _setRange(game, 0, steps, lo, hi);
+        _acceptPost(gameId, game, lo, hi, states);
+        _games[gameId] = game;
     }
 
-    function step(bytes32 gameId, bytes calldata witness) external override {
-        Game storage game = _game(gameId, Stage.STEP);
-        _tick(game, game.proverClock);
+    /// @inheritdoc IOpml
+    function step(GameKey calldata key, bytes32 hi, bytes calldata witness) external override {
+        (bytes32 gameId, Game memory game) = _game(key, Stage.STEP);
+        game.proverClock = _tick(game, game.proverClock);
         (bytes32 pre, bytes32 post_) = verifier.step(witness);
-        if (pre != game.lo) revert WrongState();
+        if (game.range != MerkleMemory.hash(pre, hi)) revert WrongState();
         emit Stepped(gameId, msg.sender, pre, post_);
-        _end(gameId, game, post_ == game.hi);
+        _end(key.claimId, gameId, game, post_ == hi);
     }
 
-    function timeout(bytes32 gameId) external override {
-        Game storage game = _game(gameId);
-        Stage stage = game.stage;
-        if (stage >= Stage.PROVER_WON) revert WrongStage();
-        bool challengersTurn = stage == Stage.CHOOSE;
+    /// @inheritdoc IOpml
+    function timeout(GameKey calldata key) external override {
+        (bytes32 gameId, Game memory game) = _game(key);
+        if (game.stage >= Stage.PROVER_WON) revert WrongStage();
+        bool challengersTurn = game.stage == Stage.CHOOSE;
         uint256 left = challengersTurn ? game.challengerClock : game.proverClock;
-        if (block.timestamp - game.lastMove <= left) revert ClockRunning();
+        if (block.timestamp - game.lastMove <= left) revert ClockRunning(); // I14
         emit TimedOut(gameId);
-        _end(gameId, game, challengersTurn);
+        _end(key.claimId, gameId, game, challengersTurn);
     }
 
-    function withdraw(bytes32[] calldata gameIds) external override {
-        for (uint256 i; i < gameIds.length; ++i) _collect(gameIds[i]);
-        _payOut(msg.sender);
+    // -------------------------------------------------------------------------------------------------- money
+
+    /// @inheritdoc IOpml
+    function withdraw(address account, bytes32[] calldata claimIds, GameKey[] calldata keys) external override {
+        if (!_mayActFor(account)) revert NotAllowed();
+        uint256 amount;
+        for (uint256 i; i < claimIds.length; ++i) amount += _collectClaim(claimIds[i], account);
+        for (uint256 i; i < keys.length; ++i) amount += _collectGame(keys[i], account);
+        _pay(account, amount);
     }
 
+    /// @dev What `account` has won in a game: the challenger's bond, and for a challenger his share of the prover's, which
+    ///      is known when the claim's last game has closed. I7: once.
+    function _collectGame(GameKey calldata key, address account) private returns (uint256 amount) {
+        bytes32 gameId = gameIdOf(key);
+        Game storage game = _games[gameId];
+        Stage stage = game.stage;
+        if (stage == Stage.NONE) revert UnknownGame();
+        if (stage < Stage.PROVER_WON || game.collected) revert NotCollectable(gameId);
+        ClaimState memory c = _claim(key.claimId);
+        amount = challengerBond;
+        if (stage == Stage.CHALLENGER_WON) {
+            if (key.challenger != account || c.openGames != 0) revert NotCollectable(gameId); // I9
+            (uint256 share,) = _shares(c.lostGames);
+            amount += share;
+        } else if (c.prover != account) {
+            revert NotCollectable(gameId);
+        }
+        game.collected = true;
+        emit Collected(gameId, account, amount);
+    }
+
+    // -------------------------------------------------------------------------------------------------- views
+
+    /// @inheritdoc IOpml
     function games(bytes32 gameId) external view override returns (Game memory) {
         return _games[gameId];
     }
 
+    /// @inheritdoc IOpml
+    function gameIdOf(GameKey calldata key) public pure override returns (bytes32) {
+        return keccak256(abi.encode(key));
+    }
+
     // ------------------------------------------------------------------------------------------------- common
 
-    function _game(bytes32 gameId) private view returns (Game storage game) {
+    function _game(GameKey calldata key) private view returns (bytes32 gameId, Game memory game) {
+        gameId = gameIdOf(key);
         game = _games[gameId];
         if (game.stage == Stage.NONE) revert UnknownGame();
     }
 
-    function _game(bytes32 gameId, Stage stage) private view returns (Game storage game) {
-        game = _game(gameId);
+    function _game(GameKey calldata key, Stage stage) private view returns (bytes32 gameId, Game memory game) {
+        (gameId, game) = _game(key);
         if (game.stage != stage) revert WrongStage();
     }
 
-    /// @dev What each of the prover's moves begins with: right stage, right sender, in time.
-    function _proverMove(bytes32 gameId, Stage stage) private returns (Game storage game, Claim storage c) {
-        game = _game(gameId, stage);
-        c = _claim(game.claimId);
-        if (msg.sender != c.prover) revert NotYourTurn();
+    /// @dev What those of the prover's moves begin with that need the claim itself.
+    function _proverMove(GameKey calldata key, Claim calldata claim_, Stage stage)
+        private
+        view
+        returns (bytes32 gameId, Game memory game)
+    {
+        (gameId, game) = _game(key, stage);
+        if (claimIdOf(claim_) != key.claimId) revert WrongClaim();
+        _proverMoves(game, claim_.prover);
+    }
+
+    /// @dev The right sender, in time.
+    function _proverMoves(Game memory game, address prover) private view {
+        if (!_mayActFor(prover)) revert NotYourTurn();
         game.proverClock = _tick(game, game.proverClock);
     }
 
-    /// @dev What is left of the clock on turn after a move made now; a move in the last second is in time.
-    function _tick(Game storage game, uint256 left) private returns (uint32) {
+    /// @dev What is left of the clock on turn after a move made now. I14: a move in the last second is in time.
+    function _tick(Game memory game, uint256 left) private view returns (uint32) {
         uint256 elapsed = block.timestamp - game.lastMove;
         if (elapsed > left) revert ClockExpired();
         game.lastMove = uint40(block.timestamp);
         return uint32(left - elapsed);
     }
 
-    function _requireRange(Game storage game, uint64 position, uint64 length) private view {
-        if (game.position != position || game.length != length) revert StaleMove();
+    /// @dev I13: a move made for one range is not a move in another.
+    function _requirePlace(Game memory game, Range calldata range) private pure {
+        if (game.position != range.position || game.length != range.length) revert StaleMove();
+    }
+
+    function _requireRange(Game memory game, Range calldata range) private pure {
+        _requirePlace(game, range);
+        if (game.range != MerkleMemory.hash(range.lo, range.hi)) revert StaleMove();
     }
 
     /// @dev A new range, and whose move it calls for: a range of one step is narrowed no further.
-    function _setRange(Game storage game, uint256 position, uint256 length) private {
+    function _setRange(Game memory game, uint256 position, uint256 length, bytes32 lo, bytes32 hi) private pure {
         game.position = uint64(position);
         game.length = uint64(length);
+        game.range = MerkleMemory.hash(lo, hi);
         if (length > 1) game.stage = Stage.POST;
         else game.stage = game.phase == Phase.TILE ? Stage.ENTER : Stage.STEP;
     }
 
     /// @dev The prover's states for the range; none if it has one step, and then the stage stays.
-    function _acceptPost(bytes32 gameId, Game storage game, bytes32[] calldata states) private {
-        uint64 length = game.length;
-        bytes32 root = KSection.commit(states, length, k);
-        if (length == 1) return;
-        game.posted = root;
+    function _acceptPost(bytes32 gameId, Game memory game, bytes32 lo, bytes32 hi, bytes32[] calldata states) private {
+        bytes32 root = KSection.commit(states, game.length, k);
+        if (game.length == 1) return;
+        game.range = keccak256(abi.encode(lo, hi, root));
         game.stage = Stage.CHOOSE;
-        emit Posted(gameId, game.phase, game.position, length, states);
+        emit Posted(gameId, game.phase, game.position, game.length, states);
     }
 
-    /// @dev The winner's side of the game is settled here; a share of the prover's bond waits for `withdraw`.
-    function _end(bytes32 gameId, Game storage game, bool proverWon) private {
-        bytes32 claimId = game.claimId;
-        Claim storage c = _claim(claimId);
-        game.stage = proverWon ? Stage.PROVER_WON : Stage.CHALLENGER_WON;
-        _credit(proverWon ? c.prover : game.challenger, challengerBond);
+    /// @dev The winner collects with `withdraw`.
+    function _end(bytes32 claimId, bytes32 gameId, Game memory game, bool proverWon) private {
+        game.stage = proverWon ? Stage.PROVER_WON : Stage.CHALLENGER_WON; // I7: no move is made in these
+        game.range = 0; // refunds gas
+        _games[gameId] = game;
         emit GameEnded(gameId, claimId, proverWon);
-        _leaveGame(claimId, c, proverWon);
-    }
-
-    /// @dev Credits the sender's share of a lost prover's bond: once, and only when the last game has closed.
-    function _collect(bytes32 gameId) private {
-        Game storage game = _game(gameId, Stage.CHALLENGER_WON);
-        Claim storage c = _claim(game.claimId);
-        if (game.challenger != msg.sender || game.collected || c.openGames != 0) revert NotCollectable(gameId);
-        game.collected = true;
-        (uint256 share,) = _shares(c.lostGames);
-        _credit(msg.sender, share);
-        emit ShareCollected(gameId, msg.sender, share);
+        _leaveGame(claimId, proverWon);
     }
 }

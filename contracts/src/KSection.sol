@@ -5,8 +5,8 @@ import {IOpml} from "./IOpml.sol";
 import {MerkleMemory} from "./MerkleMemory.sol";
 
 /// @title k-section: a range of L steps is divided into p = min(k, L) parts that differ by at most one
-/// @notice The Python twin is opml/dispute/rules.py. A post is the list of the states at the inner boundaries; the
-///         chain keeps only a Merkle root over it, padded with zero words to a power of two.
+/// @notice The Python twin is opml/dispute/rules.py. A post is the list of the states at the inner boundaries: the state
+///         at boundary i is leaf i - 1 of a Merkle tree, padded with zero words to a power of two.
 library KSection {
     function parts(uint256 length, uint256 k) internal pure returns (uint256) {
         return length < k ? length : k;
@@ -35,31 +35,43 @@ library KSection {
         return MerkleMemory.subtreeRoot(data, depth(states.length));
     }
 
-    /// @notice The states at both ends of segment j, opened from a post's root; at the range's own ends they are the
-    ///         given `lo` and `hi`.
-    function ends(bytes32 root, bytes32 lo, bytes32 hi, uint256 p, uint256 j, bytes32[] calldata opening)
+    /// @notice The ends of segment j, and the root of the post from which `opening` opens them: first the states at the
+    ///         boundaries j and j + 1, those that are inner ones; then from the leaves up the siblings that do not
+    ///         follow from these, left before right. At the range's own ends the states are the given `lo` and `hi`.
+    function ends(uint256 p, uint256 j, bytes32 lo, bytes32 hi, bytes32[] calldata opening)
         internal
         pure
-        returns (bytes32, bytes32)
+        returns (bytes32 root, bytes32, bytes32)
     {
-        uint256 size = 1 + depth(p - 1); // words to open one state
-        uint256 next = (j != 0 ? size : 0) + (j != p - 1 ? size : 0);
-        if (opening.length != next) revert IOpml.WrongLength();
-        if (j != p - 1) {
-            next -= size;
-            hi = _open(root, j, opening[next:next + size]);
-        }
-        if (j != 0) lo = _open(root, j - 1, opening[:size]);
-        return (lo, hi);
-    }
+        uint256 next; // word of the opening
+        if (j != 0) lo = _word(opening, next++);
+        if (j != p - 1) hi = _word(opening, next++);
 
-    function _open(bytes32 root, uint256 index, bytes32[] calldata proof) private pure returns (bytes32 state) {
-        state = proof[0];
-        bytes32 node = state;
-        for (uint256 i = 1; i < proof.length; ++i) {
-            node = index & 1 == 0 ? MerkleMemory.hash(node, proof[i]) : MerkleMemory.hash(proof[i], node);
+        // Leaf j - 1 is lo's, leaf j is hi's; `other` is the right one of two, until they have met.
+        uint256 index = j == 0 ? 0 : j - 1;
+        bool two = next == 2;
+        bytes32 other = hi;
+        root = j == 0 ? hi : lo;
+        for (uint256 levels = depth(p - 1); levels != 0; --levels) {
+            bool right = index & 1 == 1;
+            if (!two) {
+                bytes32 sibling = _word(opening, next++);
+                root = right ? MerkleMemory.hash(sibling, root) : MerkleMemory.hash(root, sibling);
+            } else if (right) {
+                root = MerkleMemory.hash(_word(opening, next++), root);
+                other = MerkleMemory.hash(other, _word(opening, next++));
+            } else {
+                root = MerkleMemory.hash(root, other);
+                two = false;
+            }
             index >>= 1;
         }
-        if (node != root) revert IOpml.BadOpening();
+        if (next != opening.length) revert IOpml.WrongLength();
+        return (root, lo, hi);
+    }
+
+    function _word(bytes32[] calldata opening, uint256 i) private pure returns (bytes32) {
+        if (i >= opening.length) revert IOpml.WrongLength();
+        return opening[i];
     }
 }

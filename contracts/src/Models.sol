@@ -9,9 +9,9 @@ abstract contract Models is IOpml {
     mapping(bytes32 modelId => Model) private _models;
 
     /// @inheritdoc IOpml
-    function registerModel(Model calldata model, string calldata uri) external returns (bytes32 modelId) {
-        modelId = keccak256(abi.encode(model));
-        if (_models[modelId].tiles == 0) {
+    function registerModel(Model calldata model, string calldata uri) external override returns (bytes32 modelId) {
+        modelId = keccak256(abi.encode(model)); // I4: nothing about a model can be changed without another id
+        if (_models[modelId].clock == 0) {
             _check(model);
             _models[modelId] = model;
         }
@@ -19,13 +19,13 @@ abstract contract Models is IOpml {
     }
 
     /// @inheritdoc IOpml
-    function models(bytes32 modelId) external view returns (Model memory) {
+    function models(bytes32 modelId) external view override returns (Model memory) {
         return _models[modelId];
     }
 
     function _model(bytes32 modelId) internal view returns (Model storage model) {
         model = _models[modelId];
-        if (model.tiles == 0) revert UnknownModel();
+        if (model.clock == 0) revert UnknownModel(); // a registered one has a clock
     }
 
     /// @dev All that the moves rely on: no address, tile number or clock can overflow later.

@@ -14,13 +14,13 @@ contract Recipient {
 
     Mood public mood;
     uint256 public paid;
-    bytes32[] private _games;
+    IOpml.GameKey[] private _games;
 
     receive() external payable {
         if (mood == Mood.REFUSE) revert();
         if (mood == Mood.BURN_GAS) while (true) ++paid;
         ++paid;
-        if (mood == Mood.REENTER) IOpml(msg.sender).withdraw(_games);
+        if (mood == Mood.REENTER) IOpml(msg.sender).withdraw(address(this), new bytes32[](0), _games);
     }
 
     function setMood(Mood mood_) external {
@@ -39,8 +39,9 @@ contract Recipient {
     }
 
     /// @notice Withdraws; when re-entering, asks for the same games again.
-    function collect(IOpml opml, bytes32[] calldata games) external {
-        _games = games;
-        opml.withdraw(games);
+    function collect(IOpml opml, bytes32[] calldata claims, IOpml.GameKey[] calldata games) external {
+        delete _games;
+        for (uint256 i; i < games.length; ++i) _games.push(games[i]);
+        opml.withdraw(address(this), claims, games);
     }
 }
