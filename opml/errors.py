@@ -54,6 +54,10 @@ class ChainError(OpmlError):
     exit_status = 5
 
 
+class UnreachableError(ChainError):
+    """The node does not answer, or only with a server's failures: asking again later may help."""
+
+
 class RevertError(ChainError):
     """A contract reverted; `reason` is the name of its custom error."""
 
@@ -76,3 +80,24 @@ class SelfCheckError(OpmlError):
 
     code = "self-check"
     exit_status = 7
+
+
+class EvidenceError(OpmlError):
+    """A receipt, its log or its tensors do not hold; `where` names the part, for example "digest" or "node conv2d"."""
+
+    code = "evidence"
+    exit_status = 9
+
+    def __init__(self, where: str, message: str, hint: str | None = None) -> None:
+        super().__init__(message, hint)
+        self.where = where
+
+    def to_json(self) -> dict[str, str]:
+        """As every error, and `"where"`."""
+        return super().to_json() | {"where": self.where}
+
+
+class ReceiptError(EvidenceError):
+    """A receipt or a log cannot be read: no such file, too large, or not in the one form it may have."""
+
+    code = "bad-receipt"

@@ -113,5 +113,5 @@ def main(traceback: bool) -> None:
       opml challenge CLAIM --model model.opml --rpc http://127.0.0.1:8545
 
     Exit status: 0 good, 2 bad usage or input, 3 bad model, 4 bad image, 5 chain or key, 6 dispute, 7 self-check,
-    8 out of memory, 70 internal, 130 stopped by Ctrl-C.
+    8 out of memory, 9 evidence that does not hold, 70 internal, 130 stopped by Ctrl-C.
     """
