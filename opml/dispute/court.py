@@ -33,16 +33,16 @@ class Court(Protocol):
         """The ids of all games against a claim, oldest first."""
 
     def credit(self, address: str) -> int:
-        """Wei that the contract owes to `address`, without shares not yet collected."""
+        """Wei that the contract owes to `address`, without winnings not yet collected."""
 
     def challenge(self, claim_id: bytes, salt: int, account: Any) -> tuple[bytes, Any]:
         """Open a game against a claim, with its bond; returns its id first."""
 
     def move(self, game_id: bytes, move: Move, account: Any) -> Any:
-        """Make a move: calls the contract's method `move.method` with the game's id and `move.args()`."""
+        """Make a move: calls the contract's method `move.method` with `move.args` of the game's key and claim."""
 
     def finalise(self, claim_id: bytes, account: Any) -> Any:
         """Make a claim final whose window has passed without a game open or lost."""
 
-    def withdraw(self, games: list[bytes], account: Any) -> Any:
-        """Collect the account's shares of these games, and pay out all its credit."""
+    def withdraw(self, party: str, claims: list[bytes], games: list[bytes], account: Any) -> Any:
+        """Make these claims of the party final, collect its winnings of these games, and pay it that and its credit."""

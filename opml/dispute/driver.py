@@ -93,10 +93,14 @@ def defend(
     who: Player,
     *,
     progress: Progress = _ignore,
+    party: str | None = None,
     sleep: Sleep = time.sleep,
     poll: float = POLL_SECONDS,
 ) -> ClaimStatus:
-    """Answer every challenge of our claim until it is final, or rejected and settled; then withdraw what is ours."""
+    """Answer every challenge of our claim until it is final, or rejected and settled; then withdraw what is ours.
+
+    `party` is whose claim it is, if not the account's own: the account is then a delegate of it. Likewise below.
+    """
 
     def look() -> tuple[list[GameView], ClaimView]:
         games, failures = [], []
@@ -108,11 +112,9 @@ def defend(
         if failures and not any(game.turn for game in games):
             raise failures[0]
         claim = existing_claim(court, claim_id)
-        if should_finalise(claim, court.now()):
-            court.finalise(claim_id, account)
+        if claim.status is not ClaimStatus.PENDING and not claim.open_games or should_finalise(claim, court.now()):
+            withdraw(court, account, claim_id, party)
             claim = existing_claim(court, claim_id)
-        if claim.status is not ClaimStatus.PENDING and not claim.open_games:
-            withdraw(court, account, claim_id)
         return games, claim
 
     games: list[GameView] = []
@@ -124,20 +126,36 @@ def defend(
             sleep(poll)
 
 
-def challenge(court: Court, account: Any, claim_id: bytes, trace: Trace, salt: int = 0) -> bytes | None:
-    """Our game against a claim: the last one that we have begun, else a new one if the claim is false, else None."""
+def challenge(
+    court: Court, account: Any, claim_id: bytes, trace: Trace, salt: int = 0, party: str | None = None
+) -> bytes | None:
+    """Our game against a claim: the last one that we have begun, else a new one if the claim is false, else None.
+
+    Raises DisputeError where a delegate would have to begin one: that only the party itself can.
+    """
     claim = existing_claim(court, claim_id)
-    ours = [game.game_id for game in _games(court, claim_id) if game.challenger == account.address]
+    challenger = party or account.address
+    ours = [game.game_id for game in _games(court, claim_id) if game.challenger == challenger]
     if ours:
         return ours[-1]
     if not should_challenge(claim, trace, court.now()):
         return None
+    if challenger != account.address:
+        raise DisputeError(
+            f"{challenger} has no game against the claim", "it begins one itself, with its own bond: challenge without --for"
+        )
     game_id, _ = court.challenge(claim_id, salt, account)
     return game_id
 
 
 def settle(
-    court: Court, account: Any, claim_id: bytes, *, sleep: Sleep = time.sleep, poll: float = POLL_SECONDS
+    court: Court,
+    account: Any,
+    claim_id: bytes,
+    *,
+    party: str | None = None,
+    sleep: Sleep = time.sleep,
+    poll: float = POLL_SECONDS,
 ) -> ClaimStatus:
     """After our game: wait until no other game of the claim is open, ending those that are out of time; withdraw."""
 
@@ -151,7 +169,7 @@ def settle(
                 if court.game_view(game.game_id) == game:
                     raise
         if not claim.open_games:
-            withdraw(court, account, claim_id)
+            withdraw(court, account, claim_id, party)
         return claim, bool(late)
 
     while True:
@@ -162,11 +180,13 @@ def settle(
             sleep(poll)
 
 
-def withdraw(court: Court, account: Any, claim_id: bytes) -> None:
-    """Collect our shares of a claim's games and all our credit, if there is any."""
-    games = collectable(existing_claim(court, claim_id), _games(court, claim_id), account.address)
-    if games or court.credit(account.address):
-        court.withdraw(games, account)
+def withdraw(court: Court, account: Any, claim_id: bytes, party: str | None = None) -> None:
+    """Make our claim final if it is time, collect our winnings of its games, and all our credit, if there is any."""
+    party, claim = party or account.address, existing_claim(court, claim_id)
+    games = collectable(claim, _games(court, claim_id), party)
+    claims = [claim_id] if claim.prover == party and should_finalise(claim, court.now()) else []
+    if claims or games or court.credit(party):
+        court.withdraw(party, claims, games, account)
 
 
 def existing_claim(court: Court, claim_id: bytes) -> ClaimView:

@@ -78,6 +78,10 @@ class Bluff:
         """Root of the false output."""
         return self._faulty.output_root
 
+    def input_path(self) -> bytes:
+        """The input's path in the first root."""
+        return self._faulty.input_path()
+
     def output_path(self) -> bytes:
         """Its path in the last root."""
         return self._faulty.output_path()

@@ -7,7 +7,7 @@ and the lie about the machine begins after step `Spot.step` of it. `LIARS` names
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from opml.dispute.game import GameView, Role
+from opml.dispute.game import GameView, Range, Role
 from opml.dispute.moves import Choose, Enter, Move, Open, Post, Step
 from opml.dispute.player import Player, player
 from opml.dispute.rules import opening, parts
@@ -88,6 +88,9 @@ class FalseTrace:
     @property
     def output_root(self) -> bytes:
         return flip(self._truth.output_root, 0)
+
+    def input_path(self) -> bytes:
+        return self._truth.input_path()
 
     def output_path(self) -> bytes:
         return self._truth.output_path()
@@ -209,7 +212,22 @@ def _spoil_choice(spoil: Callable[[Choose], Choose]) -> Callable[[], Tamper]:
 
 
 def _spoil_witness(spoil: Callable[[bytes], bytes]) -> Callable[[], Tamper]:
-    return lambda: lambda move, view: Step(spoil(move.witness)) if isinstance(move, Step) else move
+    return lambda: lambda move, view: replace(move, witness=spoil(move.witness)) if isinstance(move, Step) else move
+
+
+def _spoil_opening(spoil: Callable[[Open], Open]) -> Callable[[], Tamper]:
+    return lambda: lambda move, view: spoil(move) if isinstance(move, Open) else move
+
+
+def _spoil_range(spoil: Callable[[Range], Range]) -> Callable[[], Tamper]:
+    """Moves for a range that is not the game's; a step names only the end of it."""
+
+    def tamper(move: Move, view: GameView) -> Move:
+        if isinstance(move, Step):
+            return replace(move, hi=spoil(view.range).hi)
+        return replace(move, range=spoil(move.range)) if isinstance(move, Post | Choose | Enter) else move
+
+    return lambda: tamper
 
 
 def _choose_always(last: bool) -> Callable[[], Tamper]:
@@ -287,9 +305,33 @@ LIARS: dict[str, Liar] = {
         "an opening of states that were not posted",
         tamper=_spoil_choice(lambda move: replace(move, opening=tuple(flip(word, 0) for word in move.opening))),
     ),
+    "opening-long": Liar(
+        "an opening with a word too many",
+        tamper=_spoil_choice(lambda move: replace(move, opening=(*move.opening, bytes(32)))),
+    ),
     "stale": Liar(
-        "choices for a range that is not the game's",
-        tamper=_spoil_choice(lambda move: replace(move, position=move.position + 1)),
+        "moves for another position", tamper=_spoil_range(lambda range: range._replace(position=range.position + 1))
+    ),
+    "stale-length": Liar(
+        "moves for another length", tamper=_spoil_range(lambda range: range._replace(length=range.length + 1))
+    ),
+    "range-lo": Liar(
+        "moves from another agreed state", tamper=_spoil_range(lambda range: range._replace(lo=flip(range.lo, 0)))
+    ),
+    "range-hi": Liar(
+        "moves to another disputed state", tamper=_spoil_range(lambda range: range._replace(hi=flip(range.hi, 0)))
+    ),
+    "input-path": Liar(
+        "an opening move with another input path",
+        tamper=_spoil_opening(lambda move: replace(move, input_path=flip(move.input_path, len(move.input_path) - 1))),
+    ),
+    "final-root": Liar(
+        "an opening move with another final root",
+        tamper=_spoil_opening(lambda move: replace(move, final_root=flip(move.final_root, 0))),
+    ),
+    "output-path": Liar(
+        "an opening move with another output path",
+        tamper=_spoil_opening(lambda move: replace(move, output_path=flip(move.output_path, len(move.output_path) - 1))),
     ),
     **{f"silent-{turn}": Liar(f"silence from move {turn + 1} on", tamper=_silent_from(turn)) for turn in range(TURNS)},
 }

@@ -1,26 +1,33 @@
 """The moves of a game: one frozen dataclass per contract method, fields in the order of the method's arguments.
 
-`method` is the name of the method; its first argument is always the game's id, the rest is `args()`.
+`method` is the name of the method. Its first argument is always the game's key, the second, for some, the claim that
+the game is about; the rest is the move. A move that answers a range names it, lest it has changed.
 """
 
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
+from opml.dispute.game import Claim, GameKey, Range
+
 
 @dataclass(frozen=True)
 class _Move:
     method: ClassVar[str]
+    about_claim: ClassVar[bool] = False
 
-    def args(self) -> tuple[Any, ...]:
-        """The arguments after the game's id."""
-        return tuple(getattr(self, f.name) for f in fields(self))
+    def args(self, key: GameKey, claim: Claim) -> tuple[Any, ...]:
+        """All arguments of the method."""
+        return (key, *((claim,) if self.about_claim else ()), *(getattr(self, f.name) for f in fields(self)))
 
 
 @dataclass(frozen=True)
 class Open(_Move):
-    """The prover's root after the last tile, the path of the claimed output in it, and the first post."""
+    """The path from the input region to the model root, the prover's root after the last tile, the path of the claimed
+    output in that, and the first post."""
 
     method: ClassVar[str] = "open"
+    about_claim: ClassVar[bool] = True
+    input_path: bytes
     final_root: bytes
     output_path: bytes
     states: tuple[bytes, ...]
@@ -28,21 +35,19 @@ class Open(_Move):
 
 @dataclass(frozen=True)
 class Post(_Move):
-    """The prover's states at the inner boundaries of the disputed range, which is named lest it has changed."""
+    """The prover's states at the inner boundaries of the disputed range."""
 
     method: ClassVar[str] = "post"
-    position: int
-    length: int
+    range: Range
     states: tuple[bytes, ...]
 
 
 @dataclass(frozen=True)
 class Choose(_Move):
-    """The first segment of the range that the challenger disputes, and the posted states at its ends with paths."""
+    """The first segment of the range that the challenger disputes, and the proof of the posted states at its ends."""
 
     method: ClassVar[str] = "choose"
-    position: int
-    length: int
+    range: Range
     segment: int
     opening: tuple[bytes, ...]
 
@@ -52,7 +57,8 @@ class Enter(_Move):
     """The prover's step count and halted end state (289 bytes) of the disputed tile, and the first post in it."""
 
     method: ClassVar[str] = "enter"
-    position: int
+    about_claim: ClassVar[bool] = True
+    range: Range
     steps: int
     end_state: bytes
     scratch_root: bytes
@@ -61,9 +67,10 @@ class Enter(_Move):
 
 @dataclass(frozen=True)
 class Step(_Move):
-    """The witness of the disputed instruction."""
+    """The state after the disputed instruction, as the prover has it, and the witness of the instruction."""
 
     method: ClassVar[str] = "step"
+    hi: bytes
     witness: bytes
 
 

@@ -41,14 +41,14 @@ def decide(view: GameView, trace: Trace, role: Role, now: int) -> Move | None:
     match view.stage:
         case Stage.OPEN:
             states = _states(view, trace, Phase.TILE, 0, 0, trace.tiles)
-            return Open(trace.tile_root(trace.tiles), trace.output_path(), states)
+            return Open(trace.input_path(), trace.tile_root(trace.tiles), trace.output_path(), states)
         case Stage.POST:
             states = _states(view, trace, view.phase, view.tile, view.position, view.length)
-            return Post(view.position, view.length, states)
+            return Post(view.range, states)
         case Stage.ENTER:
             run = trace.machine(view.tile)
             states = _states(view, trace, Phase.INSTRUCTION, view.tile, 0, run.steps)
-            return Enter(view.position, run.steps, run.encode(run.steps), run.scratch_root, states)
+            return Enter(view.range, run.steps, run.encode(run.steps), run.scratch_root, states)
         case _:
             return _choose(view, trace)
 
@@ -70,7 +70,7 @@ def _choose(view: GameView, trace: Trace) -> Move:
             break
     else:
         j = p - 1
-    return Choose(view.position, view.length, j, opening(view.states, j))
+    return Choose(view.range, j, opening(view.states, j))
 
 
 def _step(view: GameView, trace: Trace, role: Role) -> Move | None:
@@ -78,7 +78,7 @@ def _step(view: GameView, trace: Trace, role: Role) -> Move | None:
     run = trace.machine(view.tile)
     agreed = run.hash(view.position) == view.lo
     proves = run.hash(view.position + 1) == view.hi
-    return Step(run.witness(view.position)) if agreed and proves is (role is Role.PROVER) else None
+    return Step(view.hi, run.witness(view.position)) if agreed and proves is (role is Role.PROVER) else None
 
 
 def should_challenge(claim: ClaimView, trace: Trace, now: int) -> bool:
@@ -92,8 +92,11 @@ def should_finalise(claim: ClaimView, now: int) -> bool:
 
 
 def collectable(claim: ClaimView, games: Iterable[GameView], account: str) -> list[bytes]:
-    """The ids of those of the claim's games whose share of the prover's bond `account` can collect now."""
-    if claim.open_games:
-        return []
-    won = (game for game in games if game.stage is Stage.CHALLENGER_WON and not game.collected)
-    return [game.game_id for game in won if game.challenger == account]
+    """The ids of those of the claim's games whose winnings `account` can collect now.
+
+    A prover takes the challenger's bond as soon as a game is over, a challenger his own and his share of the prover's
+    when the claim's last game is.
+    """
+    due = {Role.PROVER, Role.CHALLENGER} if not claim.open_games else {Role.PROVER}
+    won = (game for game in games if game.winner in due and not game.collected)
+    return [game.game_id for game in won if game.winner and game.party(game.winner) == account]

@@ -1,12 +1,13 @@
 """The arithmetic of a game: how a range is divided, and how a post is committed and opened. Twin of `KSection.sol`.
 
 A range of `length` steps is divided into p = min(k, length) parts at the boundaries 0..p. The states at boundary 0
-(`lo`) and at the last one (`hi`) are known, so a post has the states at boundaries 1..p-1. The chain keeps only the
-root of a Merkle tree over them: the state at boundary i is leaf i-1, the leaves are padded with zero words to a power
-of two, and an inner node is keccak256(left || right). One state is its own root.
+(`lo`) and at the last one (`hi`) are known, so a post has the states at boundaries 1..p-1. The chain keeps of it only
+the root of a Merkle tree: the state at boundary i is leaf i-1, the leaves are padded with zero words to a power of
+two, and an inner node is keccak256(left || right). One state is its own root.
 
-Choosing segment j brings an opening: the state at boundary j and its siblings from the bottom up, unless j = 0; then
-the same for boundary j + 1, unless that is the last one.
+Choosing segment j brings an opening, one proof of the two neighbours j-1 and j among the leaves: the state at boundary
+j, unless j = 0; the state at boundary j + 1, unless that is the last one; then, level by level from the leaves up, the
+siblings that do not follow from these, left before right.
 """
 
 from collections.abc import Sequence
@@ -48,6 +49,11 @@ def depth(count: int) -> int:
     return max(count - 1, 0).bit_length()
 
 
+def range_hash(lo: bytes, hi: bytes, root: bytes = b"") -> bytes:
+    """What the chain keeps of a disputed range: the hash of the states at its ends, and of the root of a post if any."""
+    return keccak256(lo + hi + root)
+
+
 def commit(states: Sequence[bytes], length: int, k: int) -> bytes:
     """The root over a post for a range of the given length; ZERO_WORD for a range of one step.
 
@@ -61,23 +67,47 @@ def commit(states: Sequence[bytes], length: int, k: int) -> bytes:
 def opening(states: Sequence[bytes], j: int) -> tuple[bytes, ...]:
     """The opening that goes with the choice of segment `j`, 0 <= j <= len(states), of a post."""
     tree = _tree(states)
-    return (*(_proof(tree, j - 1) if j else ()), *(_proof(tree, j) if j < len(states) else ()))
+    known = _leaves(len(states), j)
+    words = [tree[0][i] for i in known]
+    for level in tree[:-1]:
+        words += [level[i ^ 1] for i in known if i ^ 1 not in known]
+        known = _parents(known)
+    return tuple(words)
 
 
-def ends(root: bytes, lo: bytes, hi: bytes, p: int, j: int, words: Sequence[bytes]) -> tuple[bytes, bytes]:
-    """The states at both ends of segment `j`, opened from a post's root; at the range's own ends the given `lo`, `hi`.
+def opening_length(p: int, j: int) -> int:
+    """The number of words in the opening of segment `j` of p."""
+    known = _leaves(p - 1, j)
+    words = len(known)
+    for _ in range(depth(p - 1)):
+        words += sum(i ^ 1 not in known for i in known)
+        known = _parents(known)
+    return words
 
-    Raises RuleError: WrongLength, BadOpening.
+
+def ends(lo: bytes, hi: bytes, p: int, j: int, words: Sequence[bytes]) -> tuple[bytes, bytes, bytes]:
+    """The states at both ends of segment `j` of the range from `lo` to `hi`, and the root of the post, by its opening.
+
+    Raises RuleError WrongLength. Whether the root is that of the post is for the caller to see.
     """
-    size = 1 + depth(p - 1)
-    first, last = j == 0, j == p - 1
-    if len(words) != size * (2 - first - last) or any(len(word) != WORD for word in words):
+    if len(words) != opening_length(p, j) or any(len(word) != WORD for word in words):
         raise RuleError("WrongLength")
-    if not last:
-        hi = _open(root, j, words[-size:])
-    if not first:
-        lo = _open(root, j - 1, words[:size])
-    return lo, hi
+    rest = iter(words)
+    nodes = {i: next(rest) for i in _leaves(p - 1, j)}
+    lo, hi = nodes.get(j - 1, lo), nodes.get(j, hi)
+    for _ in range(depth(p - 1)):
+        pairs = {n: [nodes[i] if i in nodes else next(rest) for i in (2 * n, 2 * n + 1)] for n in _parents(nodes)}
+        nodes = {n: keccak256(left + right) for n, (left, right) in pairs.items()}
+    return lo, hi, nodes[0]
+
+
+def _leaves(count: int, j: int) -> list[int]:
+    """The leaves at the ends of segment `j` of a post of `count` states."""
+    return [i for i in (j - 1, j) if 0 <= i < count]
+
+
+def _parents(nodes: Sequence[int] | dict[int, bytes]) -> list[int]:
+    return sorted({i >> 1 for i in nodes})
 
 
 def _tree(states: Sequence[bytes]) -> list[list[bytes]]:
@@ -87,17 +117,3 @@ def _tree(states: Sequence[bytes]) -> list[list[bytes]]:
         level = [keccak256(level[i] + level[i + 1]) for i in range(0, len(level), 2)]
         tree.append(level)
     return tree
-
-
-def _proof(tree: Sequence[Sequence[bytes]], index: int) -> tuple[bytes, ...]:
-    return (tree[0][index], *(level[index >> i ^ 1] for i, level in enumerate(tree[:-1])))
-
-
-def _open(root: bytes, index: int, proof: Sequence[bytes]) -> bytes:
-    node = proof[0]
-    for sibling in proof[1:]:
-        node = keccak256(sibling + node if index & 1 else node + sibling)
-        index >>= 1
-    if node != root:
-        raise RuleError("BadOpening")
-    return proof[0]

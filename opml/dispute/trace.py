@@ -53,6 +53,9 @@ class Trace(Protocol):
     def output_root(self) -> bytes:
         """Root of the output region after the last tile."""
 
+    def input_path(self) -> bytes:
+        """The encoded path of the input region, empty or not, in the model root and in `tile_root(0)`."""
+
     def output_path(self) -> bytes:
         """The encoded path of the output region in `tile_root(tiles)`."""
 
@@ -88,6 +91,10 @@ class ModelTrace:
     def output_root(self) -> bytes:
         """Root of the output region after the last tile."""
         return self.memory.output_root
+
+    def input_path(self) -> bytes:
+        """The encoded path of the input region in the model root and in `tile_root(0)`."""
+        return self.memory.input_path()
 
     def output_path(self) -> bytes:
         """The encoded path of the output region in `tile_root(tiles)`."""

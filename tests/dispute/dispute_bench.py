@@ -40,10 +40,10 @@ class Bench:
             INPUTS.tobytes(),
             output_root,
             next(NONCES),
-            trace.memory.input_path(),
             self.accounts[Role.PROVER],
         )
-        assert self.court.claim_view(claim_id).s0 == trace.tile_root(0)
+        view = self.court.claim_view(claim_id)
+        assert (view.input, view.input_root) == (INPUTS.tobytes(), trace.memory.input_root)
         return bytes(claim_id)
 
     def challenge(self, claim_id: bytes) -> bytes:
@@ -103,7 +103,7 @@ def chain_bench(chain: Any, k: int = K) -> Bench:
         total = sum(court.credit(account.address) for account in (prover, challenger, owner))
         for claim in court.claims():
             games = [court.game_view(game) for game in court.claim_games(claim.claim_id)]
-            total += bonds[1] * sum(game.turn is not None for game in games)
+            total += bonds[1] * sum(not game.collected for game in games)
             if claim.status.name == "PENDING" or (claim.status.name == "REJECTED" and claim.open_games):
                 total += bonds[0]
             elif claim.status.name == "REJECTED":

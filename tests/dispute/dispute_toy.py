@@ -56,7 +56,6 @@ class ToyTrace:
             node = keccak256(node + ZERO[level])
         return node
 
-    @property
     def input_path(self) -> bytes:
         return encode_path([ZERO[HALF]], HALF)
 
@@ -143,7 +142,7 @@ def toy_court(trace: ToyTrace, k: int) -> tuple[Referee, bytes]:
 
 
 def claim_toy(court: Referee, model_id: bytes, trace: ToyTrace, output_root: bytes, nonce: int = 0) -> bytes:
-    return court.claim(model_id, INPUT, output_root, nonce, trace.input_path, PROVER)[0]
+    return court.claim(model_id, INPUT, output_root, nonce, PROVER)[0]
 
 
 def play_out(court: Referee, game_id: bytes, players: dict[Role, Player]) -> GameView:

@@ -1,14 +1,12 @@
 """Games about a real program, in front of the referee and of the contract: same moves, same refusals, same verdicts."""
 
-from typing import Any
-
 import pytest
 from dispute_bench import Bench, chain_bench, referee_bench
 from dispute_tiny import CLOCK, TILES, WINDOW, tiny_trace
 
 from opml.dispute.game import ClaimStatus, Role, Stage
 from opml.dispute.liars import LIARS, Spot
-from opml.dispute.moves import Enter, Step
+from opml.dispute.moves import Enter, Move, Step
 from opml.dispute.player import collectable, player
 from opml.errors import RevertError
 
@@ -16,7 +14,7 @@ TRACE, ONE_PHASE = tiny_trace(), tiny_trace(one_phase=True)
 SPOTS = [Spot(0, 0), Spot(4, 20), Spot(TILES - 1, 28)]
 
 
-def judge(bench: Bench, name: str, lying: Role, spot: Spot, one_phase: bool = False) -> tuple[list[Any], list[str]]:
+def judge(bench: Bench, name: str, lying: Role, spot: Spot, one_phase: bool = False) -> tuple[list[Move], list[str]]:
     """A game that the honest side must win, with all money drawn. Returns the moves and the refusals."""
     truth, liar = ONE_PHASE if one_phase else TRACE, LIARS[name]
     claimed = liar.trace(truth, spot) if lying is Role.PROVER else truth
@@ -28,23 +26,25 @@ def judge(bench: Bench, name: str, lying: Role, spot: Spot, one_phase: bool = Fa
     view, moves, refused = bench.play_out(game_id, players)
     assert view.winner is honest
     court, (bond, stake) = bench.court, bench.bonds
+    account, kept = bench.accounts[honest], bench.balance()
+    won = collectable(court.claim_view(claim_id), [court.game_view(game_id)], account.address)
+    assert won == [game_id]
     if honest is Role.CHALLENGER:
-        account = bench.accounts[honest]
-        won = collectable(court.claim_view(claim_id), [court.game_view(game_id)], account.address)
-        assert won == [game_id]
-        assert court.credit(account.address) == stake
-        court.withdraw(won, account)
+        court.withdraw(account.address, [], won, account)
         assert court.claim_view(claim_id).status is ClaimStatus.REJECTED
         assert bench.burnt() - before == bond - bond // 2
+        assert kept - bench.balance() == stake + bond // 2
     else:
         bench.advance(max(court.claim_view(claim_id).deadline - court.now(), 0) + 1)
         court.finalise(claim_id, bench.accounts[Role.CHALLENGER])
-        assert court.credit(bench.accounts[honest].address) == bond + stake
-        court.withdraw([], bench.accounts[honest])
+        assert court.credit(account.address) == bond
+        court.withdraw(account.address, [claim_id], won, account)
         assert bench.burnt() == before
+        assert kept - bench.balance() == stake + bond
+    assert court.game_view(game_id).collected
     # The contract names the broken part of a witness, the referee does not.
     refused = ["MalformedWitness" if reason == "MalformedPath" else reason for reason in refused]
-    return [(type(move), *move.args()) for move in moves], refused
+    return moves, refused
 
 
 @pytest.mark.parametrize("lying", Role)
@@ -77,14 +77,18 @@ def test_every_instruction_of_every_tile_can_be_the_disputed_one(lying: Role) ->
     for tile in range(TILES):
         for step in range(TRACE.machine(tile).steps):
             moves, _ = judge(referee_bench(), "memory", lying, Spot(tile, step))
-            assert moves[-1] == (Step, TRACE.machine(tile).witness(step))
+            assert isinstance(moves[-1], Step)
+            assert moves[-1].witness == TRACE.machine(tile).witness(step)
 
 
 def test_the_disputed_instruction_is_the_one_at_which_the_lie_begins(bench: Bench) -> None:
     spot = Spot(3, 17)
     moves, refused = judge(bench, "register", Role.PROVER, spot)
-    assert moves[-1] == (Step, TRACE.machine(3).witness(17))
-    assert [args[1:3] for args in moves if args[0] is Enter] == [(3, TRACE.machine(3).steps)]
+    assert isinstance(moves[-1], Step)
+    assert moves[-1].witness == TRACE.machine(3).witness(17)
+    assert [(move.range.position, move.steps) for move in moves if isinstance(move, Enter)] == [
+        (3, TRACE.machine(3).steps)
+    ]
     assert refused == []
 
 
@@ -104,7 +108,7 @@ def test_moves_out_of_turn_time_or_stage_are_refused(bench: Bench) -> None:
     with pytest.raises(RevertError, match="WrongStage"):
         court.move(game_id, opening, prover)
     with pytest.raises(RevertError, match="WrongStage"):
-        court.move(game_id, Step(TRACE.machine(0).witness(0)), prover)
+        court.move(game_id, Step(bytes(32), TRACE.machine(0).witness(0)), prover)
     choice = LIARS["wrong-from"].player(TRACE, Role.CHALLENGER, Spot(2))(court.game_view(game_id), court.now())
     assert choice is not None
     with pytest.raises(RevertError, match="NotYourTurn"):

@@ -198,7 +198,7 @@ def test_to_be_beaten_to_a_move_is_no_error() -> None:
     court, model_id = toy_court(truth, 2)
     game_id, _ = court.challenge(claim_toy(court, model_id, truth, truth.output_root), 0, CHALLENGER)
     court.advance(101)
-    racing = Racing(court, lambda: court.timeout(game_id, STRANGER))
+    racing = Racing(court, lambda: court.move(game_id, Timeout(), STRANGER))
     view = turn(racing, CHALLENGER, game_id, player(truth, Role.CHALLENGER))  # type: ignore[arg-type]
     assert view.winner is Role.CHALLENGER
 
@@ -342,7 +342,7 @@ def test_a_player_out_of_time_makes_no_move_and_the_other_ends_it() -> None:
     assert challenger(court.game_view(game_id), court.now()) is None
     assert prover(court.game_view(game_id), court.now()) is not None
     with pytest.raises(RevertError, match="ClockRunning"):
-        court.timeout(game_id, CHALLENGER)
+        court.move(game_id, Timeout(), CHALLENGER)
     court.advance(1)
     assert prover(court.game_view(game_id), court.now()) is None
     assert challenger(court.game_view(game_id), court.now()) == Timeout()

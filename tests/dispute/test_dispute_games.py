@@ -8,7 +8,7 @@ from dispute_toy import CHALLENGER, PROVER, WINDOW, ToyTrace, claim_toy, play_ou
 
 from opml.dispute.game import ClaimStatus, Role, Stage
 from opml.dispute.liars import LIARS, Liar, Spot
-from opml.dispute.moves import Choose, Enter, Open, Post, Step
+from opml.dispute.moves import Choose, Enter, Open, Post, Step, Timeout
 from opml.dispute.player import collectable, player, should_challenge, should_finalise
 from opml.dispute.trace import Trace
 from opml.errors import RevertError
@@ -44,21 +44,23 @@ def settle(court: Referee, claim_id: bytes, honest: Role) -> None:
         assert won == []
         court.advance(max(claim.deadline - court.now(), 0) + 1)
         assert should_finalise(court.claim_view(claim_id), court.now())
+        assert won == []
+        won = collectable(claim, games, PROVER.address)
         court.finalise(claim_id, CHALLENGER)
-        court.withdraw([], PROVER)
+        court.withdraw(PROVER.address, [], won, PROVER)
         assert court.claim_view(claim_id).status is ClaimStatus.FINAL
         assert court.ledger.balances == {PROVER.address: START + stake, CHALLENGER.address: START - stake}
         assert court.ledger.balance == court.ledger.burnt == burnt
     else:
         assert claim.status is ClaimStatus.REJECTED
         assert not should_finalise(claim, claim.deadline + 1)
-        court.withdraw(won, CHALLENGER)
+        court.withdraw(CHALLENGER.address, [], won, CHALLENGER)
         assert collectable(court.claim_view(claim_id), [court.game_view(g) for g in won], CHALLENGER.address) == []
         share = bond // 2
         assert court.ledger.balances == {PROVER.address: START - bond, CHALLENGER.address: START + share}
         assert court.ledger.balance == court.ledger.burnt == bond - share
     with pytest.raises(RevertError, match="NothingToWithdraw"):
-        court.withdraw([], PROVER)
+        court.withdraw(PROVER.address, [], [], PROVER)
 
 
 @pytest.mark.parametrize("lying", Role)
@@ -81,7 +83,7 @@ def test_the_game_ends_at_the_very_instruction_at_which_the_lie_begins(
     for spot in spots if len(spots) < 50 else spots[:: len(spots) // 40]:
         court, model_id = toy_court(truth, k)
         game_id = judge(court, model_id, truth, LIARS["register"], lying, spot)
-        game = court.ledger.games[game_id]
+        game = court.game_view(game_id)
         assert (game.tile, game.position, game.length) == (spot.tile, spot.step, 1)
         stepped = [args for name, args in court.events if name == "Stepped"]
         assert [args["pre"] for args in stepped] == [truth.machine(spot.tile).hash(spot.step)]
@@ -147,15 +149,15 @@ def test_several_games_share_half_of_the_bond_and_the_last_one_settles(sybil: bo
     play_out(court, mine, players)
     assert court.claim_view(claim_id).status is ClaimStatus.REJECTED
     with pytest.raises(RevertError, match="NotCollectable"):
-        court.withdraw([mine], CHALLENGER)
+        court.withdraw(CHALLENGER.address, [], [mine], CHALLENGER)
     court.advance(1000)
-    court.timeout(other, CHALLENGER)
+    court.move(other, Timeout(), CHALLENGER)
     share = court.prover_bond // 2 // 2
-    court.withdraw([mine] if sybil else [mine, other], CHALLENGER)
+    court.withdraw(CHALLENGER.address, [], [mine] if sybil else [mine, other], CHALLENGER)
     with pytest.raises(RevertError, match="NotCollectable"):
-        court.withdraw([mine], CHALLENGER)
+        court.withdraw(CHALLENGER.address, [], [mine], CHALLENGER)
     if sybil:
-        court.withdraw([other], PROVER)
+        court.withdraw(PROVER.address, [], [other], PROVER)
         lost = -court.ledger.balances[PROVER.address]
         assert lost >= court.prover_bond // 2
     assert court.ledger.balance == court.ledger.burnt == court.prover_bond - 2 * share
@@ -189,7 +191,7 @@ def test_a_player_on_the_other_sides_turn_waits_and_after_the_end_does_nothing()
     challenger = player(truth, Role.CHALLENGER)
     assert challenger(court.game_view(game_id), court.now()) is None
     court.advance(101)
-    court.timeout(game_id, CHALLENGER)
+    court.move(game_id, Timeout(), CHALLENGER)
     assert challenger(court.game_view(game_id), court.now()) is None
     assert player(truth, Role.PROVER)(court.game_view(game_id), court.now()) is None
 
@@ -211,6 +213,6 @@ def test_nobody_executes_a_step_that_decides_against_him_or_begins_elsewhere(lyi
         court.move(game_id, move, accounts[role])
     for role in Role:
         move = player(truth, role)(view, court.now())
-        assert (move == Step(truth.machine(3).witness(4))) is (role is lying.other)
+        assert (move == Step(view.hi, truth.machine(3).witness(4))) is (role is lying.other)
         assert (move is None) is (role is lying)
         assert player(ToyTrace(6, 8), role)(replace(view, lo=bytes(32)), court.now()) is None

@@ -4,20 +4,34 @@ from collections.abc import Callable
 
 import pytest
 from dispute_referee import Account, Referee
-from dispute_toy import WINDOW, ToyTrace
+from dispute_toy import INPUT, WINDOW, ToyTrace
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from opml.dispute.game import PLAYING, ClaimStatus, Role, Stage
+from opml.dispute.game import PLAYING, ClaimStatus, GameView, Range, Role, Stage
 from opml.dispute.liars import LIARS, Spot
-from opml.dispute.player import Player, player
+from opml.dispute.moves import Choose, Enter, Move, Open, Post, Step, Timeout
+from opml.dispute.player import Player, collectable, player, should_finalise
+from opml.dispute.rules import opening
 from opml.errors import RevertError
 
 PEOPLE = [Account(name) for name in ("ann", "bob", "cat", "dan")]
 WEALTH = 10**6
 ANYBODY = st.sampled_from(PEOPLE)
-REFUSALS = {"NotCollectable", "WrongStage", "UnknownGame"}
+REFUSALS = {"NotCollectable", "UnknownGame"}
+NONSENSE: list[Callable[[GameView], Move]] = [
+    lambda view: Open(bytes(5), bytes(32), bytes(5), ()),
+    lambda view: Post(Range(0, 1, bytes(32), bytes(32)), ()),
+    lambda view: Post(view.range, (bytes(32),) * 64),
+    lambda view: Post(view.range._replace(hi=bytes(32)), ()),
+    lambda view: Choose(view.range, 0, ()),
+    lambda view: Choose(view.range, 64, ()),
+    lambda view: Choose(view.range._replace(lo=bytes(32)), 0, opening(view.states or (bytes(32),), 0)),
+    lambda view: Enter(view.range, 1, bytes(289), bytes(32), ()),
+    lambda view: Step(view.hi, bytes(289)),
+    lambda view: Step(bytes(32), bytes(289)),
+]
 
 
 def refusal(call: Callable[[], object]) -> str:
@@ -68,8 +82,8 @@ class Courts(RuleBasedStateMachine):
     def claim(self, who: Account, lie: str, at: int) -> bytes:
         self.nonce += 1
         trace = LIARS[lie].trace(self.truth, self.spot(at)) if lie else self.truth
-        args = (self.truth.header.model_id, b"the input of a toy model".ljust(32), trace.output_root, self.nonce)
-        claim_id, _ = self.court.claim(*args, self.truth.input_path, who)
+        args = (self.truth.header.model_id, INPUT, trace.output_root, self.nonce)
+        claim_id, _ = self.court.claim(*args, who)
         liar = LIARS[lie].player(self.truth, Role.PROVER, self.spot(at)) if lie else None
         self.provers[claim_id] = liar or player(self.truth, Role.PROVER)
         if not lie:
@@ -112,19 +126,12 @@ class Courts(RuleBasedStateMachine):
                     assert not reason or role not in self.honest[game]
                     break
 
-    @rule(game=games, kind=st.sampled_from(["open", "post", "choose", "enter", "step"]), who=ANYBODY)
-    def disturb(self, game: bytes, kind: str, who: Account) -> None:
+    @rule(game=games, kind=st.integers(0, len(NONSENSE) - 1), who=ANYBODY)
+    def disturb(self, game: bytes, kind: int, who: Account) -> None:
         """Nonsense from anybody changes nothing."""
-        args = {
-            "open": (bytes(32), bytes(5), ()),
-            "post": (0, 1, ()),
-            "choose": (0, 1, 0, ()),
-            "enter": (0, 1, bytes(289), bytes(32), ()),
-            "step": (bytes(289),),
-        }[kind]
         before = self.court.game_view(game)
         with pytest.raises(RevertError):
-            getattr(self.court, kind)(game, *args, who)
+            self.court.move(game, NONSENSE[kind](before), who)
         assert self.court.game_view(game) == before
 
     @precondition(lambda self: self.players)
@@ -153,22 +160,26 @@ class Courts(RuleBasedStateMachine):
     def time_out(self, game: bytes, who: Account) -> None:
         view = self.court.game_view(game)
         late = view.stage in PLAYING and view.time_left(self.court.now()) < 0
-        assert late is not bool(refusal(lambda: self.court.timeout(game, who)))
+        assert late is not bool(refusal(lambda: self.court.move(game, Timeout(), who)))
 
     @rule(game=games, who=ANYBODY)
     def withdraw(self, game: bytes, who: Account) -> None:
+        """Winnings go to the winner, once; his claims become final on the way."""
         view = self.court.game_view(game)
-        due = view.stage is Stage.CHALLENGER_WON and view.challenger == who.address and not view.collected
         claim = self.court.claim_view(view.claim_id)
-        due = due and not claim.open_games
-        share = self.court.shares(claim.lost_games)[0] if due else 0
-        reason = refusal(lambda: self.court.withdraw([game], who))
-        # A share may be nothing, if the bond is a few wei.
-        assert reason in ({"", "NothingToWithdraw"} if due and not share else {""} if due else REFUSALS)
-        if self.court.credit(who.address):
-            self.court.withdraw([], who)
+        due = collectable(claim, [view], who.address)
+        ready = [view.claim_id] if claim.prover == who.address and should_finalise(claim, self.court.now()) else []
+        owed = self.court.credit(who.address) + len(ready) * self.court.prover_bond
+        owed += sum(self.court.winnings(won)[1] for won in due)
+        before = self.court.ledger.balances[who.address]
+        reason = refusal(lambda: self.court.withdraw(who.address, ready, [game], who))
+        assert reason in ({""} if due else REFUSALS)
+        if due:
+            assert self.court.ledger.balances[who.address] == before + owed
+        elif self.court.credit(who.address):
+            self.court.withdraw(who.address, [], [], who)
         with pytest.raises(RevertError, match="NothingToWithdraw"):
-            self.court.withdraw([], who)
+            self.court.withdraw(who.address, [], [], who)
 
     def accounts(self, game: bytes) -> dict[Role, Account]:
         view = self.court.game_view(game)

@@ -15,7 +15,9 @@ from opml.dispute.rules import (
     ends,
     inner_boundaries,
     opening,
+    opening_length,
     parts,
+    range_hash,
 )
 from vm.keccak import keccak256
 
@@ -56,38 +58,62 @@ def test_every_segment_opens_to_the_states_at_its_ends(k: int) -> None:
     root = commit(post, 1000, k)
     known = [LO, *post, HI]
     for j in range(k):
-        assert ends(root, LO, HI, k, j, opening(post, j)) == (known[j], known[j + 1])
+        assert ends(LO, HI, k, j, opening(post, j)) == (known[j], known[j + 1], root)
 
 
-@pytest.mark.parametrize("k", [2, 3, 4, 16, 64])
-def test_an_opening_with_anything_changed_is_refused(k: int) -> None:
+@pytest.mark.parametrize("k", range(2, 65))
+def test_an_opening_brings_nothing_that_follows_from_the_rest(k: int) -> None:
+    """Two neighbours share all but the levels on which they have different parents."""
+    post = states(k - 1)
+    for j in range(k):
+        if j in (0, k - 1):
+            expected = 1 + depth(k - 1)
+        else:
+            apart = (j - 1 ^ j).bit_length() - 1
+            expected = 2 + 2 * apart + depth(k - 1) - apart - 1
+        assert len(opening(post, j)) == opening_length(k, j) == expected
+        if k < 20:
+            assert len(set(opening(post, j)) - {ZERO_WORD}) == len([w for w in opening(post, j) if w != ZERO_WORD])
+
+
+@pytest.mark.parametrize("k", [2, 3, 4, 5, 7, 16, 64])
+def test_an_opening_with_anything_changed_gives_another_root(k: int) -> None:
     post = states(k - 1)
     root = commit(post, 1000, k)
-    for j in {0, 1, k // 2, k - 1}:
+    for j in range(k):
         words = opening(post, j)
         for i in range(len(words)):
             changed = (*words[:i], keccak256(words[i]), *words[i + 1 :])
-            with pytest.raises(RuleError, match="BadOpening"):
-                ends(root, LO, HI, k, j, changed)
+            assert ends(LO, HI, k, j, changed)[2] != root
         for other in (words[:-1], (*words, ZERO_WORD), (*words[:-1], words[-1][:-1])):
             with pytest.raises(RuleError, match="WrongLength"):
-                ends(root, LO, HI, k, j, other)
+                ends(LO, HI, k, j, other)
 
 
-def test_an_opening_of_another_segment_is_refused() -> None:
-    post = states(7)
-    root = commit(post, 8, 8)
-    for j in range(1, 6):
-        with pytest.raises(RuleError, match="BadOpening"):
-            ends(root, LO, HI, 8, j, opening(post, j + 1))
+@pytest.mark.parametrize("k", [3, 4, 8, 13, 64])
+def test_an_opening_of_another_segment_is_refused_or_says_the_same(k: int) -> None:
+    """Of two states both are known at once, whichever segment is meant."""
+    post = states(k - 1)
+    root = commit(post, 1000, k)
+    known = [LO, *post, HI]
+    for j in range(k):
+        for other in set(range(k)) - {j}:
+            words = opening(post, other)
+            if len(words) == opening_length(k, j):
+                lo, hi, opened = ends(LO, HI, k, j, words)
+                assert opened != root or (lo, hi) == (known[j], known[j + 1])
 
 
 def test_the_padding_cannot_be_opened_as_a_state() -> None:
     """Three states make a tree of four leaves; the fourth lies beyond every segment's ends."""
     post = states(3)
     assert len(opening(post, 3)) == 1 + depth(3)
-    with pytest.raises(RuleError, match="WrongLength"):
-        ends(commit(post, 4, 4), LO, HI, 4, 3, opening([*post, ZERO_WORD], 3))
+    assert ends(LO, HI, 4, 3, opening([*post, ZERO_WORD], 3)) == (post[2], HI, commit(post, 4, 4))
+
+
+def test_what_the_chain_keeps_of_a_range() -> None:
+    assert range_hash(LO, HI) == keccak256(LO + HI)
+    assert range_hash(LO, HI, ZERO_WORD) == keccak256(LO + HI + ZERO_WORD)
 
 
 def test_small_posts() -> None:
