@@ -21,12 +21,17 @@ Topic = bytes | Sequence[bytes] | None
 
 @dataclass(frozen=True)
 class Log:
-    """One event as the chain keeps it: undecoded topics (32 bytes each) and data."""
+    """One event as the chain keeps it: undecoded topics (32 bytes each) and data.
+
+    `timestamp` is its block's; None where the node does not say it with the log.
+    """
 
     address: str
     topics: tuple[bytes, ...]
     data: bytes
     block: int
+    block_hash: bytes
+    timestamp: int | None
     index: int
     tx_hash: bytes
 
@@ -214,6 +219,8 @@ def _log(item: Mapping[str, Any]) -> Log:
         topics=tuple(from_hex(topic) for topic in item["topics"]),
         data=from_hex(item["data"]),
         block=from_quantity(item["blockNumber"]),
+        block_hash=from_hex(item["blockHash"]),
+        timestamp=from_quantity(item["blockTimestamp"]) if item.get("blockTimestamp") else None,
         index=from_quantity(item["logIndex"]),
         tx_hash=from_hex(item["transactionHash"]),
     )
