@@ -23,10 +23,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-# Needs Node.js 20+ with npm. The artifacts are committed: only who changes the contracts has to run this.
+# Installs the contract tools (Node.js 20+ with npm; slither, in an environment of its own), builds, and checks: forge tests,
+# gas snapshot, slither. What it writes is committed, so that only who changes the contracts has to run it.
 contracts: $(STAMP)
 	$(BIN)/python contracts/generate.py
 	cd contracts && npm ci --ignore-scripts --no-audit --no-fund && node build.mjs
+	cd contracts && npm run --silent slither
 
 # Every figure of the README; fails where a goal is missed. `benchmarks/interpreter.py` also wants qemu-riscv64.
 bench: $(STAMP)
@@ -41,9 +43,9 @@ models:
 	build/models/bin/pip install --quiet --disable-pip-version-check '.[models]'
 	build/models/bin/python examples/models/train.py
 
-# slither and halmos over the contracts, in a virtual environment of their own (contracts/audit/run.sh).
-audit:
-	contracts/audit/run.sh
+# Every ALU operation of the step verifier, for all inputs: halmos, in an environment of its own. Minutes.
+audit: $(STAMP)
+	cd contracts && npm ci --ignore-scripts --no-audit --no-fund && npm run --silent slither && npm run --silent halmos
 
 clean:
-	rm -rf $(VENV) build *.egg-info contracts/node_modules contracts/audit/node_modules contracts/out
+	rm -rf $(VENV) build *.egg-info contracts/node_modules contracts/out
