@@ -8,7 +8,7 @@ played on toy machines as well as on the real one.
 import copy
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import wraps
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
@@ -95,6 +95,13 @@ class Ledger:
     keys: dict[bytes, Key] = field(default_factory=dict)
     shown: dict[bytes, Shown] = field(default_factory=dict)
 
+    def copy(self) -> "Ledger":
+        """Shares with this one nothing that a transaction changes."""
+        tables = {f.name: copy.copy(getattr(self, f.name)) for f in fields(self)}
+        for name in ("claims", "games", "shown"):
+            tables[name] = {key: copy.copy(value) for key, value in tables[name].items()}
+        return Ledger(**tables)
+
 
 def require(condition: bool, reason: str) -> None:
     if not condition:
@@ -106,7 +113,7 @@ def transaction(method: Callable[Concatenate["Referee", P], R]) -> Callable[Conc
 
     @wraps(method)
     def wrapper(self: "Referee", *args: P.args, **kwargs: P.kwargs) -> R:
-        saved, events = copy.deepcopy(self.ledger), len(self.events)
+        saved, events = self.ledger.copy(), len(self.events)
         try:
             return method(self, *args, **kwargs)
         except rules.RuleError as error:
