@@ -55,7 +55,9 @@ class ChainError(OpmlError):
 
 
 class UnreachableError(ChainError):
-    """The node does not answer, or only with a server's failures: asking again later may help."""
+    """A node that did answer does not any more, or only with a server's failures: asking again later may help."""
+
+    code = "unreachable"
 
 
 class RevertError(ChainError):

@@ -1,11 +1,15 @@
 """One place that turns a node's refusal into opml's errors, whatever the node's dialect."""
 
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, Final
 
 from opml.chain.abi import Abi, known_abis
-from opml.chain.hexa import from_hex, to_hex
+from opml.chain.hexa import from_hex, from_quantity, quantity, to_hex
 from opml.errors import ChainError, RevertError
+
+if TYPE_CHECKING:
+    from opml.chain.base import Chain
 
 _ERROR = bytes.fromhex("08c379a0")  # Error(string)
 _PANIC = bytes.fromhex("4e487b71")  # Panic(uint256)
@@ -27,6 +31,57 @@ HINTS: Final = {
     "GamesOpen": "a game against the claim is still being played",
     "NothingToWithdraw": "the contract owes this account nothing (yet)",
 }
+
+
+class Refusal(Enum):
+    """Why a node does not take a transaction now, although it may take it later, or at another price or nonce."""
+
+    KNOWN = auto()
+    NONCE_LOW = auto()
+    NONCE_HIGH = auto()
+    OUTBID = auto()
+    FEE_LOW = auto()
+    POOL_FULL = auto()
+
+
+# geth, Erigon, Nethermind, Besu, reth, anvil and Hardhat, in lower case. The first line that fits decides.
+_REFUSALS: Final = (
+    (Refusal.KNOWN, ("already known", "known transaction", "already imported", "alreadyknown", "already exists")),
+    (Refusal.OUTBID, ("replacement", "could not replace")),
+    (Refusal.NONCE_LOW, ("nonce too low", "nonce is too low", "invalid nonce", "oldnonce", "old nonce")),
+    (Refusal.NONCE_HIGH, ("nonce too high", "nonce is too high", "nonce gap", "noncegap", "nonce too distant")),
+    (
+        Refusal.FEE_LOW,
+        ("underpriced", "base fee", "basefee", "feetoolow", "fee too low", "feecap", "fee cap less", "gas price below"),
+    ),
+    (
+        Refusal.POOL_FULL,
+        ("pool is full", "txpool full", "queue limit", "limit exceeded for", "transaction limit reached"),
+    ),
+)
+
+
+def refusal_kind(error: ChainError) -> Refusal | None:
+    """What a refusal to take a signed transaction means; None where waiting and paying do not help."""
+    if isinstance(error, RevertError):
+        return None
+    words = error.message.lower()
+    return next((kind for kind, texts in _REFUSALS if any(text in words for text in texts)), None)
+
+
+def mined_revert(
+    chain: "Chain", message: Mapping[str, Any], receipt: Mapping[str, Any], gas: int | None
+) -> RevertError:
+    """Why a mined transaction failed: the same call again on the state it met (or nearly: that of the block before)."""
+    if from_quantity(receipt["gasUsed"]) == gas:
+        return RevertError("out of gas", f"the transaction ran out of gas ({gas})")
+    try:
+        chain.request("eth_call", message, quantity(from_quantity(receipt["blockNumber"]) - 1))
+    except RevertError as error:
+        return error
+    except ChainError:
+        pass
+    return RevertError("reverted", f"transaction {receipt['transactionHash']} reverted; its reason is not known")
 
 
 def revert_error(data: bytes, abis: Iterable[Abi] | None = None) -> RevertError:

@@ -1,0 +1,53 @@
+"""How much gas a transaction may use."""
+
+from typing import TYPE_CHECKING, Any, Final
+
+from opml.chain.hexa import from_quantity, quantity
+from opml.chain.records import TRANSACTION_GAS
+from opml.errors import ChainError, RevertError, UnreachableError
+
+if TYPE_CHECKING:
+    from opml.chain.base import Chain
+
+# What two storage slots cost more to write if they are empty (EIP-2929).
+EMPTIED: Final = 2 * 17_100
+_TRANSFER: Final = 21_000
+_TOO_MUCH = ("out of gas", "outofgas", "exceeds allowance", "exceeds block gas limit", "gas limit too high")
+
+
+def gas_limit(chain: "Chain", message: dict[str, Any]) -> int:
+    """The node's estimate with a margin: when it is mined, slots that it writes may have become empty.
+
+    Never more than EIP-7825 allows a transaction. Raises RevertError where it would revert, `out of gas` where it needs
+    more than that.
+    """
+    allowed = min(TRANSACTION_GAS, from_quantity(chain.block("latest")["gasLimit"]))
+    try:
+        needed = _estimate(chain, message | {"gas": quantity(allowed)})
+    except ChainError as error:
+        if any(words in error.message.lower() for words in _TOO_MUCH):
+            raise too_much(allowed) from error
+        raise
+    if needed > allowed:
+        raise too_much(allowed)
+    return needed if needed <= _TRANSFER else min(needed * 6 // 5 + EMPTIED, allowed)
+
+
+def too_much(allowed: int = TRANSACTION_GAS) -> RevertError:
+    """The error of a transaction that does not fit."""
+    return RevertError(
+        "out of gas",
+        f"it needs more than {allowed:,} gas, the most that a transaction may use here",
+        "no transaction of Ethereum may use more than 16,777,216 gas (EIP-7825)",
+    )
+
+
+def _estimate(chain: "Chain", message: dict[str, Any]) -> int:
+    try:
+        # After the transactions that wait, ours among them; and at the next block's time.
+        return from_quantity(chain.request("eth_estimateGas", message, "pending"))
+    except (RevertError, UnreachableError):
+        raise
+    except ChainError:
+        # There are nodes without a pending block.
+        return from_quantity(chain.request("eth_estimateGas", message))
