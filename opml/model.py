@@ -4,8 +4,9 @@ import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from opml.commitment import ModelMemory, Region
+from opml.commitment import Bytes, ModelMemory, Region
 from opml.compiler import CLOCK, WINDOW, compile_onnx
 from opml.dispute.trace import ModelTrace
 from opml.engine import Engine
@@ -15,6 +16,9 @@ from opml.header import ModelHeader
 from opml.image import Image, write_image
 from opml.model_memory import bare_memory, constant_regions, input_bytes, model_memory, output_root, read_input
 from opml.validator import open_image
+
+if TYPE_CHECKING:
+    from opml.evidence.receipt import ClaimJson, Receipt
 
 
 class Model:
@@ -63,15 +67,28 @@ class Model:
         """Writes the image. Raises ImageError where that fails; an older file is then kept."""
         write_image(self.image, path)
 
-    def infer(self, inputs: Mapping[str, Array]) -> "Inference":
-        """Runs the model and keeps what a claim needs. Raises InputError."""
+    def infer(
+        self, inputs: Mapping[str, Array], *, keep_tensors: bool = False, threads: int | None = None
+    ) -> "Inference":
+        """Runs the model and keeps what a claim needs. Raises InputError.
+
+        With `keep_tensors` every operator's output is kept, too: a receipt then takes no second run.
+        """
         self.engine.check(inputs)
         # Read the arrays once: what is claimed must be what was run.
-        return self.infer_posted(input_bytes(self.image.program, inputs))
+        return self.infer_posted(input_bytes(self.image.program, inputs), keep_tensors=keep_tensors, threads=threads)
 
-    def infer_posted(self, posted: bytes) -> "Inference":
+    def infer_posted(self, posted: bytes, *, keep_tensors: bool = False, threads: int | None = None) -> "Inference":
         """The same for the input region's bytes as a claim posts them. Raises InputError."""
-        return Inference(self, posted, self.run(read_input(self.image.program, posted)))
+        inputs = read_input(self.image.program, posted)
+        if not keep_tensors:
+            return Inference(self, posted, self.run(inputs, threads))
+        tensors = self.engine.run_full(inputs, threads)
+        outputs = {
+            port.name: tensors[port.tensor].view(port.type.dtype.numpy).reshape(port.type.shape)
+            for port in self.image.program.outputs
+        }
+        return Inference(self, posted, outputs, tensors)
 
     @cached_property
     def input_path(self) -> bytes:
@@ -90,10 +107,13 @@ class Inference:
     `posted` are the bytes of the input region. Only input and output are hashed before a dispute.
     """
 
-    def __init__(self, model: Model, posted: bytes, outputs: dict[str, Array]) -> None:
+    def __init__(
+        self, model: Model, posted: bytes, outputs: dict[str, Array], tensors: dict[str, Bytes] | None = None
+    ) -> None:
         self.model = model
         self.posted = posted
         self.outputs = outputs
+        self._tensors = tensors
 
     @cached_property
     def output_root(self) -> bytes:
@@ -102,9 +122,33 @@ class Inference:
 
     @cached_property
     def memory(self) -> ModelMemory:
-        """All tensors at their committed addresses: the model is run again, and hashed in one pass."""
-        full = self.model.engine.run_full(read_input(self.model.image.program, self.posted))
-        return model_memory(self.model.image, full, self.posted, self.model.constant_regions)
+        """All tensors at their committed addresses, hashed in one pass."""
+        return model_memory(self.model.image, self.tensors, self.posted, self.model.constant_regions)
+
+    @cached_property
+    def tensors(self) -> dict[str, Bytes]:
+        """The bytes of every tensor by its name in the program; the model is run again unless they were kept."""
+        if self._tensors is not None:
+            return self._tensors
+        return self.model.engine.run_full(read_input(self.model.image.program, self.posted))
+
+    def receipt(
+        self,
+        *,
+        log: str | os.PathLike[str] | None = None,
+        tensors: str | os.PathLike[str] | None = None,
+        claim: "ClaimJson | None" = None,
+    ) -> "Receipt":
+        """Evidence of this inference: every operator's output by its Merkle root, in an append-only log.
+
+        `log` is the log file of earlier runs, to which this run is appended; without it the run is a log of its own.
+        `tensors` is a folder into which the outputs' bytes are written, for audits that run nothing else. `claim` is
+        the claim on chain, made by `opml.evidence.receipt.claim_json`. Costs one hash pass over the outputs, and a
+        second run unless `infer` kept them. `Receipt.save` writes it. Raises ReceiptError.
+        """
+        from opml.evidence.record import make_receipt  # here: who wants no receipt needs none of this
+
+        return make_receipt(self, log=log, tensors=tensors, claim=claim)
 
     @cached_property
     def trace(self) -> ModelTrace:

@@ -1,0 +1,156 @@
+"""The log file: one entry a line, runs one after another, never anything changed or taken away.
+
+A run is its `RunEntry`, which holds the log's peaks before it, and its `NodeEntry`s. So a run reads no more than the
+run before it, and whoever reads the whole file finds every change but one to the last run; that one a receipt shows.
+"""
+
+import fcntl
+import mmap
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+
+from opml.errors import EvidenceError, ReceiptError
+from opml.evidence.receipt import NodeEntry, Receipt, RunEntry, canonical, parse_json, to_hex, unhex
+from opml.evidence.tree import LogTree
+
+LINE_MAX: Final = 1 << 17
+# Keys are sorted, so this begins each run's first line; within a line a quotation mark stands behind a backslash.
+_RUN_START: Final = b'{"before":'
+_HINT: Final = "a write was cut off, or somebody cut the file; no receipt of its last run is good for this file"
+
+
+def append_run(path: str | os.PathLike[str], make: Callable[[LogTree], Sequence[bytes]]) -> LogTree:
+    """Appends one run; returns the tree after it. `make` gets the tree before it, and says the entries.
+
+    The file is locked meanwhile: runs of several processes follow one another. Whole or not at all: what could not
+    be written in full is taken back. Raises ReceiptError where the file cannot be written or is no whole log.
+    """
+    file_name = Path(path)
+    with _locked(file_name, "a+b", fcntl.LOCK_EX) as file:
+        tree = _tail(file, file_name)
+        entries = make(tree)
+        end = file.seek(0, os.SEEK_END)
+        try:
+            try:
+                file.write(b"".join(entry + b"\n" for entry in entries))
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(end)
+                raise
+        except OSError as error:
+            raise ReceiptError("log", f"{file_name} cannot be written: {error.strerror}") from None
+        tree.extend(entries)
+        return tree
+
+
+def _tail(file: BinaryIO, path: Path) -> LogTree:
+    """The tree over the whole file, from its last run alone."""
+    size = file.seek(0, os.SEEK_END)
+    if size == 0:
+        return LogTree()
+    with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as data:
+        start = data.rfind(b"\n" + _RUN_START) + 1
+        lines = data[start:].split(b"\n")
+    entry = _run_entry(lines[0], "log", f"the last run of {path}")
+    if lines.pop() or len(lines) != entry.nodes + 1:
+        raise ReceiptError("log", f"the last run of {path} has not its {entry.nodes} lines", _HINT)
+    tree = _tree_before(entry, "log")
+    tree.extend(lines)
+    return tree
+
+
+def _run_entry(line: bytes, where: str, source: str) -> RunEntry:
+    entry = parse_json(RunEntry, line, where, source)
+    if canonical(entry) != line:
+        raise ReceiptError(where, f"{source} is not in canonical form")
+    return entry
+
+
+def _tree_before(entry: RunEntry, where: str) -> LogTree:
+    try:
+        return LogTree(entry.before.size, [unhex(peak) for peak in entry.before.peaks])
+    except ValueError:
+        raise EvidenceError(
+            where, f"a log of {entry.before.size} entries has not {len(entry.before.peaks)} peaks"
+        ) from None
+
+
+def check_log(path: str | os.PathLike[str], receipts: Sequence[Receipt] = ()) -> int:
+    """Reads a whole log and returns its size. The receipts, checked before, must be of runs in it.
+
+    Raises EvidenceError where a run does not go on from the one before it, or the log has not what a receipt says:
+    then it was rewritten, or cut. Raises ReceiptError where a line is none of a log's.
+    """
+    said = {
+        position: entry
+        for receipt in receipts
+        for position, entry in enumerate(receipt.entries(), receipt.log.run.entry.before.size)
+    }
+    file_name = Path(path)
+    roots: dict[int, str] = {}
+    tree = LogTree()
+    with _locked(file_name, "rb", fcntl.LOCK_SH) as file:
+        for entry, lines in _runs(file, file_name):
+            for position, line in enumerate(lines, tree.size):
+                if said.get(position, line) != line:
+                    raise EvidenceError(_line(position), f"{file_name} has not in that line what the receipt says")
+            if [to_hex(peak) for peak in tree.peaks] != entry.before.peaks or tree.size != entry.before.size:
+                raise EvidenceError(_line(tree.size), f"{file_name} was changed before the run that begins there")
+            tree = LogTree(tree.size, tree.peaks)
+            tree.extend(lines)
+            roots[tree.size] = to_hex(tree.root)
+    for receipt in receipts:
+        if receipt.log.size > tree.size:
+            message = f"{file_name} has {tree.size} lines; the receipt's log had {receipt.log.size}"
+            raise EvidenceError("log", message, "the file was cut, or is another log")
+        if roots.get(receipt.log.size) != receipt.log.root:
+            raise EvidenceError("log", f"the first {receipt.log.size} lines of {file_name} are not the receipt's log")
+    return tree.size
+
+
+def _runs(file: BinaryIO, path: Path) -> Iterator[tuple[RunEntry, list[bytes]]]:
+    """Each run's first entry and all its lines. Raises ReceiptError where a line is not what has to be there."""
+    position = 0
+    while line := _line_at(file, path, position):
+        entry = _run_entry(line, _line(position), f"{_line(position)} of {path}")
+        lines = [line]
+        for index in range(entry.nodes):
+            where = _line(position + len(lines))
+            line = _line_at(file, path, position + len(lines))
+            if not line:
+                raise ReceiptError("log", f"the last run of {path} has not its {entry.nodes + 1} lines", _HINT)
+            node = parse_json(NodeEntry, line, where, f"{where} of {path}")
+            if node.index != index or canonical(node) != line:
+                raise ReceiptError(where, f"{where} of {path} is not node {index} in canonical form")
+            lines.append(line)
+        position += len(lines)
+        yield entry, lines
+
+
+def _line_at(file: BinaryIO, path: Path, position: int) -> bytes:
+    """The next line without its end; empty at the file's end."""
+    line = file.readline(LINE_MAX)
+    if line and not line.endswith(b"\n"):
+        raise ReceiptError(_line(position), f"{_line(position)} of {path} is cut off, or too long", _HINT)
+    if line == b"\n":
+        raise ReceiptError(_line(position), f"{_line(position)} of {path} is empty")
+    return line[:-1]
+
+
+def _line(position: int) -> str:
+    return f"line {position + 1}"
+
+
+@contextmanager
+def _locked(path: Path, mode: str, lock: int) -> Iterator[BinaryIO]:
+    """The open file, locked against those who append. Raises ReceiptError where it cannot be had."""
+    try:
+        with path.open(mode) as file:
+            fcntl.flock(file, lock)
+            yield cast(BinaryIO, file)
+    except OSError as error:
+        raise ReceiptError("log", f"{path} cannot be used: {error.strerror}") from None

@@ -1,0 +1,115 @@
+"""From a finished inference to its receipt: one hash pass over what the operators wrote."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from opml.evidence.bundle import write_bundle
+from opml.evidence.log import append_run
+from opml.evidence.receipt import (
+    INPUT_MAX,
+    BeforeJson,
+    ClaimJson,
+    LoggedNode,
+    LoggedRun,
+    LogJson,
+    NodeEntry,
+    Receipt,
+    RunEntry,
+    canonical,
+    to_hex,
+    unhex,
+)
+from opml.evidence.tree import LogTree
+from opml.manifest import HeaderJson
+from vm.merkle import subtree_root
+
+if TYPE_CHECKING:
+    from opml.model import Inference
+
+
+def make_receipt(
+    inference: "Inference",
+    *,
+    log: str | os.PathLike[str] | None = None,
+    tensors: str | os.PathLike[str] | None = None,
+    claim: ClaimJson | None = None,
+) -> Receipt:
+    """The receipt of an inference; see `Inference.receipt`."""
+    image = inference.model.image
+    header = image.header
+    nodes = node_entries(inference)
+    input_root = subtree_root(inference.posted, header.input_level)
+    if tensors is not None:
+        kept = [(input_root, np.frombuffer(inference.posted, np.uint8))]
+        kept += [(unhex(node.root), inference.tensors[node.tensor]) for node in nodes]
+        write_bundle(Path(tensors), kept)
+
+    run: list[RunEntry] = []
+
+    def entries(before: LogTree) -> Sequence[bytes]:
+        run.append(
+            RunEntry(
+                entry="run",
+                before=BeforeJson(size=before.size, peaks=[to_hex(peak) for peak in before.peaks]),
+                model_id=to_hex(image.model_id),
+                input_root=to_hex(input_root),
+                output_root=to_hex(inference.output_root),
+                nodes=len(nodes),
+            )
+        )
+        return [canonical(run[0]), *map(canonical, nodes)]
+
+    if log is not None:
+        tree = append_run(log, entries)
+    else:
+        tree = LogTree()
+        tree.extend(entries(tree))
+
+    def proof(position: int) -> list[str]:
+        return [to_hex(node) for node in tree.inclusion_path(start + position)]
+
+    start = run[0].before.size
+    draft = Receipt(
+        model_id=to_hex(image.model_id),
+        header=HeaderJson(**header.to_json()),
+        input_root=to_hex(input_root),
+        input=to_hex(inference.posted) if len(inference.posted) <= INPUT_MAX else None,
+        output_root=to_hex(inference.output_root),
+        claim=claim,
+        log=LogJson(
+            size=tree.size,
+            root=to_hex(tree.root),
+            consistency=[to_hex(node) for node in tree.consistency_path(start)],
+            run=LoggedRun(entry=run[0], proof=proof(0)),
+            nodes=[LoggedNode(entry=node, proof=proof(place)) for place, node in enumerate(nodes, 1)],
+        ),
+        digest=to_hex(bytes(32)),
+    )
+    return draft.model_copy(update={"digest": to_hex(draft.made_digest())})
+
+
+def node_entries(inference: "Inference") -> list[NodeEntry]:
+    """The log's entries for the operators' outputs, in program order."""
+    program = inference.model.image.program
+    entries = []
+    for index, node in enumerate(program.nodes):
+        tensor = program.tensors[node.output]
+        entries.append(
+            NodeEntry(
+                entry="node",
+                index=index,
+                name=node.name,
+                op=node.op,
+                tensor=node.output,
+                dtype=node.out_type.dtype.value,
+                shape=list(node.out_type.shape),
+                address=tensor.address,
+                level=tensor.level,
+                root=to_hex(subtree_root(inference.tensors[node.output], tensor.level)),
+            )
+        )
+    return entries
