@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.24;
+
+/// @title What the tests use of forge's cheat codes (https://book.getfoundry.sh/reference/cheatcodes)
+interface Vm {
+    struct Log {
+        bytes32[] topics;
+        bytes data;
+        address emitter;
+    }
+
+    // The chain
+    function warp(uint256 time) external;
+    function chainId(uint256 id) external;
+    function deal(address account, uint256 balance) external;
+    function prank(address sender) external;
+    function setNonce(address account, uint64 nonce) external;
+    function snapshotState() external returns (uint256 id);
+    function revertToStateAndDelete(uint256 id) external returns (bool done);
+
+    // What a call does
+    function expectRevert(bytes4 selector) external;
+    function expectRevert(bytes calldata data) external;
+    function expectEmit(address emitter) external;
+    function recordLogs() external;
+    function getRecordedLogs() external returns (Log[] memory);
+
+    // Sources and files
+    function deployCode(string calldata name) external returns (address);
+    function deployCode(string calldata name, bytes calldata arguments) external returns (address);
+    function readFile(string calldata path) external view returns (string memory);
+    function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
+    function parseJsonString(string calldata json, string calldata key) external pure returns (string memory);
+    function parseJsonStringArray(string calldata json, string calldata key) external pure returns (string[] memory);
+    function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
+
+    // Assertions
+    function assertTrue(bool condition, string calldata message) external pure;
+    function assertEq(uint256 left, uint256 right, string calldata message) external pure;
+    function assertEq(bytes32 left, bytes32 right, string calldata message) external pure;
+    function assertEq(address left, address right, string calldata message) external pure;
+    function assertGe(uint256 left, uint256 right, string calldata message) external pure;
+    function assertLe(uint256 left, uint256 right, string calldata message) external pure;
+    function toString(uint256 value) external pure returns (string memory);
+}
+
+/// @title What a test is
+abstract contract Test {
+    Vm internal constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
+
+    function assertEq(uint256 left, uint256 right) internal pure {
+        vm.assertEq(left, right, "");
+    }
+
+    function assertEq(bytes32 left, bytes32 right) internal pure {
+        vm.assertEq(left, right, "");
+    }
+
+    /// @dev A number of the interval [least, most], each from about as many `seed`s.
+    function bound(uint256 seed, uint256 least, uint256 most) internal pure returns (uint256) {
+        return most - least == type(uint256).max ? seed : least + seed % (most - least + 1);
+    }
+}
