@@ -21,12 +21,12 @@ from opml.cli.options import (
     poll_option,
     progress,
 )
+from opml.cli.receipts import Wanted, receipt_options
 from opml.cli.session import Session, open_session, parse_id, receipt_json
 from opml.dispute.game import ClaimStatus, GameView
 from opml.dispute.moves import Move
 from opml.errors import DisputeError, InputError
-from opml.graph import Array
-from opml.model import Model, load
+from opml.model import Inference, Model, load
 from opml.prover import PostedClaim, defend_claim, post_claim
 
 
@@ -41,6 +41,7 @@ from opml.prover import PostedClaim, defend_claim, post_claim
 @click.option("--claim", "claim_text", metavar="ID", help="Do not claim anew: go on defending this claim.")
 @click.option("--nonce", type=click.IntRange(0, 2**256 - 1), help="Tells equal claims apart; random by default.")
 @click.option("--uri", default="", help="Where the model can be had; announced when it is registered.")
+@receipt_options
 @poll_option
 @json_option
 def command(
@@ -58,6 +59,7 @@ def command(
     claim_text: str | None,
     nonce: int | None,
     uri: str,
+    wanted: Wanted,
     poll: float,
     as_json: bool,
 ) -> None:
@@ -72,6 +74,7 @@ def command(
       opml prove model.opml --input image.npy --rpc http://127.0.0.1:8545
       opml prove model.opml --input image.npy --rpc http://127.0.0.1:8545 --detach
       opml prove model.opml --claim 0x2c21… --rpc http://127.0.0.1:8545
+      opml prove model.opml --input image.npy --receipt claim.json
 
     The key is read from the environment variable OPML_KEY (or --key-env), or from a --keystore file.
     """
@@ -88,10 +91,12 @@ def command(
         loaded = load(model, window=window, clock=clock, one_phase=one_phase, dims=dims)
     posted, outputs = None, None
     if claim_text is None:
-        posted, outputs = _post(session, account, loaded, input_files, nonce, uri)
-        claim_id = posted.claim_id
+        posted, inference = _post(session, account, loaded, input_files, nonce, uri, keep_tensors=bool(wanted))
+        claim_id, outputs = posted.claim_id, inference.outputs
+        digest = wanted.write(inference, session.client, claim_id)
     else:
         claim_id = parse_id(claim_text)
+        digest = wanted.write_for_claim(loaded, session.client, claim_id)
     resume = _resume(model, claim_id)
     body = {
         "claim_id": claim_id,
@@ -101,6 +106,7 @@ def command(
         "outputs": outputs,
         "registered": receipt_json(posted.registered) if posted else None,
         "claimed": receipt_json(posted.claimed) if posted else None,
+        "receipt": digest,
     }
     if not as_json:
         click.echo(f"claim 0x{claim_id.hex()}")
@@ -143,17 +149,24 @@ def _resume(model: Path, claim_id: bytes) -> str:
 
 
 def _post(
-    session: Session, account: object, loaded: Model, files: tuple[str, ...], nonce: int | None, uri: str
-) -> tuple[PostedClaim, dict[str, Array]]:
+    session: Session,
+    account: object,
+    loaded: Model,
+    files: tuple[str, ...],
+    nonce: int | None,
+    uri: str,
+    *,
+    keep_tensors: bool,
+) -> tuple[PostedClaim, Inference]:
     with progress() as bar:
         task = bar.add_task("running the model", total=None)
-        inference = loaded.infer(load_inputs(files, list(loaded.inputs)))
+        inference = loaded.infer(load_inputs(files, list(loaded.inputs)), keep_tensors=keep_tensors)
         bar.update(task, description="first claim of this model here: comparing kernels with the machine")
         ensure_checked(inference)
         bar.update(task, description="posting the claim")
         posted = post_claim(session.client, account, inference, nonce=nonce, uri=uri)
     console.print(f"claimed with a bond of {session.client.prover_bond} wei, {posted.claimed.gas_used:,} gas")
-    return posted, inference.outputs
+    return posted, inference
 
 
 def _defend(session: Session, account: object, claim_id: bytes, loaded: Model, poll: float) -> ClaimStatus:

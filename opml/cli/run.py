@@ -8,6 +8,7 @@ import click
 import numpy as np
 
 from opml.cli.options import console, dims_option, emit, inputs_option, json_option, load_inputs, progress
+from opml.cli.receipts import Wanted, receipt_options
 from opml.errors import InputError
 from opml.model import load
 
@@ -17,6 +18,7 @@ from opml.model import load
 @inputs_option
 @click.option("-o", "--output", "target", type=click.Path(path_type=Path), help="Write the outputs to this .npz.")
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads; by default one per processor.")
+@receipt_options
 @dims_option
 @json_option
 def command(
@@ -24,6 +26,7 @@ def command(
     input_files: tuple[str, ...],
     target: Path | None,
     threads: int | None,
+    wanted: Wanted,
     dims: dict[str, int],
     as_json: bool,
 ) -> None:
@@ -34,15 +37,18 @@ def command(
       opml run model.onnx --input image.npy
       opml run model.opml --input image=scan.npy --json
       opml run examples/models/cnn.onnx --input examples/models/digits.npz:images:3
+      opml run model.opml --input image.npy --receipt run.json --log runs.log
     """
     with progress() as bar:
         bar.add_task(f"running {model.name}", total=None)
-        # Nobody is asked to believe the result: an image's own root will do.
-        loaded = load(model, dims=dims, rehash=False)
+        # Nobody is asked to believe the result: an image's own root will do. A receipt is shown to others.
+        loaded = load(model, dims=dims, rehash=bool(wanted))
         arrays = load_inputs(input_files, list(loaded.inputs))
         began = time.perf_counter()
-        outputs = loaded.run(arrays, threads)
+        inference = loaded.infer(arrays, keep_tensors=True, threads=threads) if wanted else None
+        outputs = loaded.run(arrays, threads) if inference is None else inference.outputs
         seconds = time.perf_counter() - began
+    digest = wanted.write(inference) if inference else None
     if target is not None:
         try:
             # As numpy.savez does, which cannot have every name.
@@ -53,7 +59,7 @@ def command(
         except OSError as error:
             raise InputError(f"{target} cannot be written: {error.strerror}") from None
     if as_json:
-        emit({"outputs": outputs, "seconds": seconds})
+        emit({"outputs": outputs, "seconds": seconds} | ({"receipt": digest} if wanted else {}))
         return
     for name, value in outputs.items():
         click.echo(f"{name} {value.dtype.name}{list(value.shape)}")

@@ -1,0 +1,90 @@
+"""The options with which `run` and `prove` write a receipt."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from opml.cli.options import console
+from opml.errors import InputError
+
+if TYPE_CHECKING:
+    from opml.chain.client import OpmlClient
+    from opml.model import Inference, Model
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The receipt that a user wants, if any."""
+
+    file: Path | None
+    log: Path | None
+    tensors: Path | None
+
+    def __bool__(self) -> bool:
+        return self.file is not None
+
+    def check(self) -> None:
+        """Before anything is run or bonded. Raises InputError where the receipt could not be written."""
+        if self.file is None:
+            if self.log or self.tensors:
+                raise InputError(f"{'--log' if self.log else '--tensors'} belongs to a receipt", "add --receipt FILE")
+            return
+        if self.file.exists():
+            raise InputError(f"{self.file} is there already; a receipt takes nothing's place", "name another file")
+        for path in (self.file, self.log):
+            if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+                raise InputError(f"{path} cannot be written", "its folder has to be there")
+        if self.tensors is not None and self.tensors.exists() and not self.tensors.is_dir():
+            raise InputError(f"{self.tensors} is no folder")
+
+    def write(self, inference: "Inference", client: "OpmlClient | None" = None, claim_id: bytes = b"") -> bytes | None:
+        """Writes the receipt, of a claim where there is one; its digest. None where none is wanted."""
+        if self.file is None:
+            return None
+        from opml.evidence.receipt import claim_json, unhex  # here: most runs want none
+
+        claim = None
+        if client is not None:
+            claim = claim_json(client.claim_view(claim_id).claim, client.chain.chain_id, client.address)
+        receipt = inference.receipt(log=self.log, tensors=self.tensors, claim=claim)
+        receipt.save(self.file)
+        console.print(f"receipt {self.file}, digest {receipt.digest}")
+        return unhex(receipt.digest)
+
+    def write_for_claim(self, model: "Model", client: "OpmlClient", claim_id: bytes) -> bytes | None:
+        """The same for a claim that was posted before: its input is on chain. Raises DisputeError for another model's."""
+        if self.file is None:
+            return None
+        from opml.prover import claim_of
+
+        posted = claim_of(client, claim_id, model).input
+        return self.write(model.infer_posted(posted, keep_tensors=True), client, claim_id)
+
+
+def receipt_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options and hands them over, checked, as `wanted`."""
+
+    @click.option(
+        "--receipt",
+        type=click.Path(path_type=Path),
+        help="Write a receipt: every operator's output by its Merkle root.",
+    )
+    @click.option(
+        "--log", type=click.Path(path_type=Path), help="Append the receipt's run to this log of earlier runs."
+    )
+    @click.option(
+        "--tensors",
+        type=click.Path(path_type=Path),
+        help="Write the outputs' bytes, too, into this folder, for audits.",
+    )
+    @wraps(function)
+    def command(*, receipt: Path | None, log: Path | None, tensors: Path | None, **rest: Any) -> Any:
+        wanted = Wanted(receipt, log, tensors)
+        wanted.check()
+        return function(wanted=wanted, **rest)
+
+    return command
