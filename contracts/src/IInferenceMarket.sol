@@ -53,9 +53,9 @@ interface IInferenceMarket {
     event Published(bytes32 indexed modelId, address indexed registrant, uint16 royaltyBps);
     event Requested(bytes32 indexed requestId, bytes32 indexed modelId, address indexed requester, Request request);
     /// @notice The input region's bytes.
-    event InputPosted(bytes32 indexed requestId, bytes input);
+    event RequestInput(bytes32 indexed requestId, bytes input);
     /// @notice The request came without its input's bytes.
-    event InputWithheld(bytes32 indexed requestId, string uri);
+    event RequestInputAt(bytes32 indexed requestId, string uri);
     /// @notice The output is on chain from here on, so that anyone can deliver it.
     event Accepted(
         bytes32 indexed requestId, bytes32 indexed claimId, address indexed prover, uint256 price, bytes output

@@ -65,7 +65,7 @@ contract InferenceMarket is IInferenceMarket {
         IOpml.Model memory model = _model(terms.modelId);
         if (input.length != model.inputBytes) revert WrongLength();
         requestId = _request(terms, MerkleMemory.subtreeRoot(input, model.inputLevel));
-        emit InputPosted(requestId, input);
+        emit RequestInput(requestId, input);
     }
 
     /// @inheritdoc IInferenceMarket
@@ -76,7 +76,7 @@ contract InferenceMarket is IInferenceMarket {
     {
         _model(terms.modelId);
         requestId = _request(terms, inputRoot);
-        emit InputWithheld(requestId, uri);
+        emit RequestInputAt(requestId, uri);
     }
 
     /// @inheritdoc IInferenceMarket
