@@ -93,7 +93,7 @@ def command(
     if claim_text is None:
         posted, inference = _post(session, account, loaded, input_files, nonce, uri, keep_tensors=bool(wanted))
         claim_id, outputs = posted.claim_id, inference.outputs
-        digest = wanted.write(inference, session.client, claim_id)
+        digest = wanted.write_claimed(inference, session.client, claim_id)
     else:
         claim_id = parse_id(claim_text)
         digest = wanted.write_for_claim(loaded, session.client, claim_id)

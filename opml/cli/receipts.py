@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from opml.cli.options import console
-from opml.errors import InputError
+from opml.errors import EvidenceError, InputError
 
 if TYPE_CHECKING:
     from opml.chain.client import OpmlClient
+    from opml.evidence.receipt import ClaimJson
     from opml.model import Inference, Model
 
 
@@ -28,7 +29,7 @@ class Wanted:
         return self.file is not None
 
     def check(self) -> None:
-        """Before anything is run or bonded. Raises InputError where the receipt could not be written."""
+        """Before anything is run or bonded. InputError, ReceiptError where the receipt could not be written."""
         if self.file is None:
             if self.log or self.tensors:
                 raise InputError(f"{'--log' if self.log else '--tensors'} belongs to a receipt", "add --receipt FILE")
@@ -40,29 +41,52 @@ class Wanted:
                 raise InputError(f"{path} cannot be written", "its folder has to be there")
         if self.tensors is not None and self.tensors.exists() and not self.tensors.is_dir():
             raise InputError(f"{self.tensors} is no folder")
+        if self.log is not None and self.log.exists():
+            from opml.evidence.log import last_tree  # here: most runs want none
 
-    def write(self, inference: "Inference", client: "OpmlClient | None" = None, claim_id: bytes = b"") -> bytes | None:
-        """Writes the receipt, of a claim where there is one; its digest. None where none is wanted."""
+            last_tree(self.log)
+
+    def write(self, inference: "Inference") -> bytes | None:
+        """Writes the receipt of a run; its digest. None where none is wanted. Raises ReceiptError."""
+        return self._write(inference, None)
+
+    def write_claimed(self, inference: "Inference", client: "OpmlClient", claim_id: bytes) -> bytes | None:
+        """Writes the receipt of a claim; its digest. None where none is wanted, or it cannot be written.
+
+        That is only said: the claim is posted, and has to be defended whatever becomes of its receipt.
+        """
         if self.file is None:
             return None
-        from opml.evidence.receipt import claim_json, unhex  # here: most runs want none
+        from opml.evidence.receipt import claim_json  # here: most runs want none
 
-        claim = None
-        if client is not None:
-            claim = claim_json(client.claim_view(claim_id).claim, client.chain.chain_id, client.address)
-        receipt = inference.receipt(log=self.log, tensors=self.tensors, claim=claim)
-        receipt.save(self.file)
-        console.print(f"receipt {self.file}, digest {receipt.digest}")
-        return unhex(receipt.digest)
+        claim = client.claim_view(claim_id).claim
+        try:
+            return self._write(inference, claim_json(claim, client.chain.chain_id, client.address))
+        except EvidenceError as error:
+            console.print(f"no receipt: {error.message}; --claim 0x{claim_id.hex()} --receipt FILE writes it later")
+            return None
 
     def write_for_claim(self, model: "Model", client: "OpmlClient", claim_id: bytes) -> bytes | None:
-        """The same for a claim that was posted before: its input is on chain. Raises DisputeError for another model's."""
+        """The same for a claim that was posted before, whose input is on chain.
+
+        Raises DisputeError where it is a claim about another model.
+        """
         if self.file is None:
             return None
         from opml.prover import claim_of
 
         posted = claim_of(client, claim_id, model).input
-        return self.write(model.infer_posted(posted, keep_tensors=True), client, claim_id)
+        return self.write_claimed(model.infer_posted(posted, keep_tensors=True), client, claim_id)
+
+    def _write(self, inference: "Inference", claim: "ClaimJson | None") -> bytes | None:
+        if self.file is None:
+            return None
+        from opml.evidence.receipt import unhex
+
+        receipt = inference.receipt(log=self.log, tensors=self.tensors, claim=claim)
+        receipt.save(self.file)
+        console.print(f"receipt {self.file}, digest {receipt.digest}")
+        return unhex(receipt.digest)
 
 
 def receipt_options(function: Callable[..., Any]) -> Callable[..., Any]:

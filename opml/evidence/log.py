@@ -47,6 +47,13 @@ def append_run(path: str | os.PathLike[str], make: Callable[[LogTree], Sequence[
         return tree
 
 
+def last_tree(path: str | os.PathLike[str]) -> LogTree:
+    """The tree over a log, from its last run alone. Raises ReceiptError where that run is not whole."""
+    file_name = Path(path)
+    with _locked(file_name, "rb", fcntl.LOCK_SH) as file:
+        return _tail(file, file_name)
+
+
 def _tail(file: BinaryIO, path: Path) -> LogTree:
     """The tree over the whole file, from its last run alone."""
     size = file.seek(0, os.SEEK_END)

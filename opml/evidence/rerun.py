@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,30 +36,31 @@ def quiet(node: NodeEntry, done: int, tiles: int) -> None:
 
 @dataclass(frozen=True)
 class NodeAudit:
-    """What became of one operator: whether its definition gives the logged root, and where it first does not.
+    """What became of one operator: `root` is what its definition gives, `logged_root` what the log says.
 
-    `inputs` says where its inputs came from: "bundle", "native" (the model was run up to it), or "none" where it reads
-    nothing but constants and the model's input. `first_tile` counts the program's tiles, as a dispute does; None where
-    the outputs agree, or the logged output's bytes are not at hand.
+    `inputs` says where its inputs came from: "bundle", "native" (the model was run), or "none" where it reads nothing
+    but constants and the model's input. `position` and `proof` show the entry in the log. `first_tile`, of the program
+    as a dispute counts, is where the logged output first differs, if its bytes are at hand. `problem` says why the
+    audit fails; None where it holds. `root` is None where an input is not what the log says.
     """
 
     index: int
     name: str
     op: str
-    inputs: str
     tiles: int
-    root: str
+    inputs: str
     logged_root: str
+    position: int
+    proof: list[str]
+    root: str | None = None
     first_tile: int | None = None
-
-    @property
-    def holds(self) -> bool:
-        """Whether the roots are equal."""
-        return self.root == self.logged_root
+    problem: EvidenceError | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self) | {"holds": self.holds}
+        """Plain values, and `holds`."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        problem = self.problem.to_json() if self.problem else None
+        return plain | {"holds": self.problem is None, "problem": problem}
 
 
 class Auditor:
@@ -116,16 +117,33 @@ class Auditor:
                 raise InputError(f"{len(found)} nodes are called {name!r}", f"name one as #{found[0]}, by its index")
         raise InputError(f"the model has no node {name!r}", "`opml audit RECEIPT --json` lists the nodes")
 
-    def rerun(self, index: int, progress: Progress = quiet) -> NodeAudit:
-        """One operator, by its definition. Raises EvidenceError where an input is not what the log says."""
+    def audit(self, index: int, progress: Progress = quiet) -> NodeAudit:
+        """One operator, by its definition, on the inputs that the log says it had."""
         node, entry = self.program.nodes[index], self.entries[index]
-        inputs = [self._read(name) if name else None for name in node.inputs]
+        computed = any(self.program.tensors[name].kind in (Kind.VALUE, Kind.OUTPUT) for name in node.inputs if name)
+        log = self.receipt.log
+        audit = NodeAudit(
+            index=index,
+            name=entry.name,
+            op=entry.op,
+            tiles=node.tiles,
+            inputs=("bundle" if self._folder else "native") if computed else "none",
+            logged_root=entry.root,
+            position=log.run.entry.before.size + 1 + index,
+            proof=log.nodes[index].proof,
+        )
+        try:
+            inputs = [self._read(name) if name else None for name in node.inputs]
+        except EvidenceError as error:
+            return replace(audit, problem=error)
         out = _compute(node, inputs, lambda done: progress(entry, done, node.tiles))
         root = to_hex(subtree_root(out[: node.out_type.nbytes], entry.level))
-        computed = any(self.program.tensors[name].kind in (Kind.VALUE, Kind.OUTPUT) for name in node.inputs if name)
-        source = ("bundle" if self._folder else "native") if computed else "none"
-        first = None if root == entry.root else self._first_difference(node, entry, out)
-        return NodeAudit(index, entry.name, entry.op, source, node.tiles, root, entry.root, first)
+        if root == entry.root:
+            return replace(audit, root=root)
+        first = self._first_difference(node, entry, out)
+        spot = "" if first is None else f", first in tile {first}"
+        problem = EvidenceError(node_place(entry), f"{node_place(entry)} gives another output than the log says{spot}")
+        return replace(audit, root=root, first_tile=first, problem=problem)
 
     def _read(self, name: str) -> Bytes:
         """A tensor's bytes: a constant's, an input's, or those that the log says an operator wrote."""
