@@ -51,7 +51,7 @@ class Key(NamedTuple):
 
     @property
     def id(self) -> bytes:
-        return keccak256(self.claim_id + self.challenger.encode() + word(self.salt))
+        return keccak256(self.claim_id + address_word(self.challenger) + word(self.salt))
 
 
 @dataclass
@@ -132,6 +132,11 @@ def word(value: int) -> bytes:
     return value.to_bytes(32, "big")
 
 
+def address_word(address: str) -> bytes:
+    """As the contract encodes an address; an account that a test calls by a name has one that follows from the name."""
+    return bytes.fromhex(address[2:]).rjust(32, b"\0") if address[:2] == "0x" else keccak256(address.encode())
+
+
 def fold_path(node: bytes, address: int, level: int, path: bytes) -> bytes:
     """The root of the model half above the region at `address`."""
     try:
@@ -162,6 +167,8 @@ class Referee:
         self.prover_bond = prover_bond
         self.challenger_bond = challenger_bond
         self.time = 1_000_000
+        # What ids depend on.
+        self.chain_id, self.address = 0, "contract"
         self.ledger = Ledger()
         self.events: list[tuple[str, dict[str, Any]]] = []
         self._verify = step
@@ -446,8 +453,9 @@ class Referee:
     def _post_claim(self, claim: Claim, value: int | None) -> bytes:
         self._take_bond(claim.prover, self.prover_bond, value)
         model = self._model(claim.model_id)
-        flag = word(claim.nonce) + bytes([claim.input_posted])
-        claim_id = keccak256(b"".join(claim[:3]) + claim.prover.encode() + flag)
+        place = word(self.chain_id) + address_word(self.address)
+        who = address_word(claim.prover) + word(claim.nonce) + word(claim.input_posted)
+        claim_id = keccak256(place + b"".join(claim[:3]) + who)
         require(claim_id not in self.ledger.claims, "ClaimExists")
         deadline = self.time + model.window
         self.ledger.claims[claim_id], self.ledger.terms[claim_id] = ClaimState(claim.prover, deadline), claim
