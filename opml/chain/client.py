@@ -1,34 +1,31 @@
 """The deployed Opml contract, typed: every call and every view, and what its events tell."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from opml.chain.abi import Event, artifact
 from opml.chain.base import Chain, Log, Receipt, Topic
-from opml.chain.hexa import checksum, to_hex
-from opml.dispute.game import ClaimStatus, ClaimView, GameView, Phase, Stage
+from opml.chain.hexa import checksum, from_quantity, to_hex
+from opml.chain.ledger import Entry, Ledger
+from opml.chain.views import NO_CLAIM, BehindError, claim_terms, claim_view, game_key, game_view, present
+from opml.dispute.game import Claim, ClaimStatus, ClaimView, GameKey, GameView
 from opml.dispute.moves import Move
-from opml.errors import ChainError
+from opml.dispute.player import collectable
+from opml.errors import ChainError, RevertError
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
     from opml.header import ModelHeader
 
-
-_EVENTS_HINT = "the node may have dropped old events: ask another one"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One event of the contract, with its place in the chain."""
-
-    name: str
-    args: Mapping[str, Any]
-    block: int
-    tx_hash: bytes
+T = TypeVar("T")
+# How often a node is asked again whose events and state do not fit: a block came between two questions.
+_ATTEMPTS: Final = 5
+_PAUSE: Final = 0.05
+_TIMES_KEPT: Final = 4096
 
 
 class OpmlClient:
@@ -49,6 +46,10 @@ class OpmlClient:
             raise ChainError(f"{address!r} is not an address", "20 bytes in hexadecimal, as 0x…") from None
         self.from_block = from_block
         self._abi = artifact("Opml").abi
+        # By id, of which they are the preimages: what the contract does not keep, and no other chain of events changes.
+        self._claims: dict[bytes, Claim] = {}
+        self._keys: dict[bytes, GameKey] = {}
+        self._times: dict[bytes, int] = {}
         if not chain.code(self.address):
             raise ChainError(
                 f"there is no contract at {self.address} on chain {chain.chain_id}", "check the address and the chain"
@@ -79,10 +80,10 @@ class OpmlClient:
 
     def burnt(self) -> int:
         """What nobody will ever get."""
-        return int(self._read("burnt"))
+        return sum(event.args["burnt"] for _, event in self._events("ClaimSettled"))
 
     def credit(self, address: str) -> int:
-        """What the contract owes to an account, without shares that it has not collected yet."""
+        """What the contract owes to an account, without winnings that it has not collected yet."""
         return int(self._read("credit", checksum(address)))
 
     def balance(self) -> int:
@@ -108,107 +109,150 @@ class OpmlClient:
 
     def model_uris(self, model_id: bytes) -> list[str]:
         """Where registrants say that the image can be had, oldest first; none of it is to be believed."""
-        return [entry.args["uri"] for entry in self._entries("ModelRegistered", model_id)]
+        return [event.args["uri"] for _, event in self._events("ModelRegistered", model_id)]
 
     # Claims
 
     def claim(
-        self, model_id: bytes, data: bytes, output_root: bytes, nonce: int, input_path: bytes, account: "LocalAccount"
+        self, model_id: bytes, data: bytes, output_root: bytes, nonce: int, account: "LocalAccount"
     ) -> tuple[bytes, Receipt]:
         """Posts a claim with its bond; returns its id. `data` is the whole input region, which goes on chain."""
-        receipt = self._send(account, "claim", model_id, data, output_root, nonce, input_path, value=self.prover_bond)
+        receipt = self._send(account, "claim", model_id, data, output_root, nonce, value=self.prover_bond)
+        return self._id_from(receipt, "Claimed", "claimId"), receipt
+
+    def claim_by_root(
+        self, model_id: bytes, input_root: bytes, output_root: bytes, nonce: int, uri: str, account: "LocalAccount"
+    ) -> tuple[bytes, Receipt]:
+        """The same for an input that is not on chain: as safe as its bytes are available to who would challenge."""
+        args = (model_id, input_root, output_root, nonce, uri)
+        receipt = self._send(account, "claimByRoot", *args, value=self.prover_bond)
         return self._id_from(receipt, "Claimed", "claimId"), receipt
 
     def finalise(self, claim_id: bytes, account: "LocalAccount") -> Receipt:
-        """Makes a claim final whose window has passed without a game open or lost."""
+        """Makes a claim final whose window has passed without a game open or lost; its bond becomes credit."""
         return self._send(account, "finalise", claim_id)
 
     def claim_view(self, claim_id: bytes) -> ClaimView:
         """The claim with its input; status NONE if there is none of that id."""
         state = self._read("claims", claim_id)
         if state["status"] == ClaimStatus.NONE:
-            return _claim_view({"claimId": claim_id, "inputRoot": bytes(32)}, state, b"")
-        entries = {entry.name: entry for entry in self._entries(("Claimed", "InputPosted"), claim_id)}
-        if len(entries) != 2:
-            raise ChainError("the node does not have the claim's events", _EVENTS_HINT)
-        return _claim_view(entries["Claimed"].args, state, entries["InputPosted"].args["input"])
+            return claim_view(claim_id, NO_CLAIM, state)
+        events = {event.name: event.args for _, event in self._events(None, claim_id)}
+        claim = self._check_claim(claim_id, claim_terms(present(events, "Claimed")))
+        if claim.input_posted:
+            return claim_view(claim_id, claim, state, input=present(events, "InputPosted")["input"])
+        return claim_view(claim_id, claim, state, input_uri=present(events, "InputWithheld")["uri"])
 
     def claims(self, model_id: bytes | None = None, prover: str | None = None) -> list[ClaimView]:
         """All claims, or those of a model or a prover, oldest first; without their inputs."""
-        posted = self._entries("Claimed", None, model_id, _word(prover))
-        return [_claim_view(entry.args, self._read("claims", entry.args["claimId"]), b"") for entry in posted]
+        views = []
+        for _, event in self._events("Claimed", None, model_id, _word(prover)):
+            claim_id: bytes = event.args["claimId"]
+            claim = self._check_claim(claim_id, claim_terms(event.args))
+            views.append(claim_view(claim_id, claim, self._read("claims", claim_id)))
+        return views
+
+    def claim_terms(self, claim_id: bytes) -> Claim:
+        """What a claim says, of which its id is the hash. RevertError if there is no such claim."""
+        if claim_id not in self._claims:
+            event = self._only("Claimed", claim_id, unless=("claims", "UnknownClaim"))
+            self._claims[claim_id] = self._check_claim(claim_id, claim_terms(event))
+        return self._claims[claim_id]
 
     # Games
 
     def challenge(self, claim_id: bytes, salt: int, account: "LocalAccount") -> tuple[bytes, Receipt]:
         """Opens a game against a claim, with its bond; returns the game's id."""
-        receipt = self._send(account, "challenge", claim_id, salt, value=self.challenger_bond)
+        claim = self.claim_terms(claim_id)
+        receipt = self._send(account, "challenge", claim, salt, value=self.challenger_bond)
         return self._id_from(receipt, "Challenged", "gameId"), receipt
 
     def move(self, game_id: bytes, move: Move, account: "LocalAccount") -> Receipt:
         """Makes a move of `opml.dispute.moves`."""
-        return self._send(account, move.method, game_id, *move.args())
+        key = self.game_key(game_id)
+        return self.chain.transact(account, self.address, self.move_data(key, self.claim_terms(key.claim_id), move))
+
+    def move_data(self, key: GameKey, claim: Claim, move: Move) -> bytes:
+        """The call that makes a move, for whoever sends it in another way."""
+        return self._abi.encode_call(move.method, *move.args(key, claim))
 
     def game_view(self, game_id: bytes) -> GameView:
-        """The game with the last posted states; stage NONE if there is none of that id."""
-        state = self._read("games", game_id)
-        stage, phase = Stage(state["stage"]), Phase(state["phase"])
-        tile: int = state["position"]
-        states: tuple[bytes, ...] = ()
-        if stage is Stage.CHOOSE or phase is Phase.INSTRUCTION:
-            entries = {entry.name: entry.args for entry in self._entries(("Posted", "Entered"), game_id)}
-            if phase is Phase.INSTRUCTION:
-                tile = _present(entries, "Entered")["tile"]
-            if stage is Stage.CHOOSE:
-                post = _present(entries, "Posted")
-                if any(post[name] != state[name] for name in ("phase", "position", "length")):
-                    raise ChainError("the node's events are behind its state", "try again")
-                states = post["states"]
-        return GameView(
-            game_id=game_id,
-            claim_id=state["claimId"],
-            challenger=state["challenger"],
-            k=self.k,
-            stage=stage,
-            phase=phase,
-            lo=state["lo"],
-            hi=state["hi"],
-            position=state["position"],
-            length=state["length"],
-            tile=tile,
-            states=states,
-            prover_clock=state["proverClock"],
-            challenger_clock=state["challengerClock"],
-            last_move=state["lastMove"],
-            collected=state["collected"],
-        )
+        """The game as the contract's storage has it; stage NONE if there is none of that id.
+
+        What the contract keeps only as a hash comes from the events, and is checked: ChainError where it does not fit.
+        """
+        return _again(lambda: self._game_view(game_id))
+
+    def game_key(self, game_id: bytes) -> GameKey:
+        """What a game is called, of which its id is the hash. RevertError if there is no such game."""
+        if game_id not in self._keys:
+            key = game_key(self._only("Challenged", game_id, unless=("games", "UnknownGame")))
+            if key.id != game_id:
+                raise BehindError("the game's key is not that of its id")
+            self._keys[game_id] = key
+        return self._keys[game_id]
 
     def claim_games(self, claim_id: bytes) -> list[bytes]:
         """The ids of all games against a claim, oldest first."""
-        return [entry.args["gameId"] for entry in self._entries("Challenged", None, claim_id)]
+        return [event.args["gameId"] for _, event in self._events("Challenged", None, claim_id)]
 
     def history(self, item: bytes) -> list[Entry]:
         """All events of a claim (without those of its games) or of a game, in order."""
-        return self._entries(None, item)
+        return self._entries(self._events(None, item))
 
-    # Money
+    # All at once
+
+    def entries(self, from_block: int = 0, to_block: int | None = None) -> list[Entry]:
+        """All events of these blocks, for a ledger: one request, however many claims and games there are."""
+        logs = self.chain.logs(self.address, (), max(from_block, self.from_block), to_block)
+        return self._entries(self._decoded(logs))
+
+    def ledger(self) -> Ledger:
+        """An empty ledger for this contract's events; a model not registered in them is read from the contract."""
+        return Ledger(self.k, self.model, self.prover_bond)
+
+    # Money and delegates
 
     def collectable(self, address: str) -> list[bytes]:
-        """Games whose share of the prover's bond the account may collect now: `withdraw` takes them."""
-        games = [entry.args["gameId"] for entry in self._entries("Challenged", None, None, _word(address))]
-        return [game for game in games if self._is_collectable(game)]
+        """Games whose winnings the account may collect now: `withdraw` takes them."""
+        party, games = checksum(address), dict[bytes, list[bytes]]()
+        mine = {event.args["claimId"] for _, event in self._events("Claimed", None, None, _word(party))}
+        for _, event in self._events("Challenged"):
+            if event.args["challenger"] == party or event.args["claimId"] in mine:
+                games.setdefault(event.args["claimId"], []).append(event.args["gameId"])
+        found = []
+        for claim_id, ids in games.items():
+            claim = claim_view(claim_id, self.claim_terms(claim_id), self._read("claims", claim_id))
+            found += collectable(claim, map(self.game_view, ids), party)
+        return found
 
-    def withdraw(self, games: Sequence[bytes], account: "LocalAccount") -> Receipt:
-        """Collects the account's shares of these games, and pays out all its credit."""
-        return self._send(account, "withdraw", list(games))
+    def withdraw(self, party: str, claims: Sequence[bytes], games: Sequence[bytes], account: "LocalAccount") -> Receipt:
+        """Makes these claims of the party final, collects its winnings of these games, pays it that and its credit.
+
+        The account is the party itself, or a delegate of it.
+        """
+        keys = [self.game_key(game_id) for game_id in games]
+        return self._send(account, "withdraw", checksum(party), list(claims), keys)
+
+    def set_delegate(self, delegate: str, allowed: bool, account: "LocalAccount") -> Receipt:
+        """Lets another account move in the sender's games and withdraw for it, or no longer."""
+        return self._send(account, "setDelegate", checksum(delegate), allowed)
+
+    def is_delegate(self, party: str, delegate: str) -> bool:
+        """Whether `delegate` may do so for `party`."""
+        return bool(self._read("isDelegate", checksum(party), checksum(delegate)))
 
     # Common
 
-    def _is_collectable(self, game_id: bytes) -> bool:
-        game = self._read("games", game_id)
-        if game["stage"] != Stage.CHALLENGER_WON or game["collected"]:
-            return False
-        return bool(self._read("claims", game["claimId"])["openGames"] == 0)
+    def _game_view(self, game_id: bytes) -> GameView:
+        state = self._read("games", game_id)
+        events = [event for _, event in self._events(None, game_id)] if state["stage"] else []
+        return game_view(game_id, self.k, state, events)
+
+    def _check_claim(self, claim_id: bytes, claim: Claim) -> Claim:
+        if claim.id_at(self.chain.chain_id, self.address) != claim_id:
+            raise BehindError("what the claim says is not what its id commits to")
+        return claim
 
     def _read(self, name: str, *args: Any) -> Any:
         output = self.chain.call(self.address, self._abi.encode_call(name, *args))
@@ -217,17 +261,42 @@ class OpmlClient:
     def _send(self, account: "LocalAccount", name: str, *args: Any, value: int = 0) -> Receipt:
         return self.chain.transact(account, self.address, self._abi.encode_call(name, *args), value)
 
-    def _entries(self, names: str | tuple[str, ...] | None, *topics: Topic) -> list[Entry]:
-        """Events of these names (None: of all) with these indexed arguments, in order."""
-        wanted: Topic = None
-        if names is not None:
-            wanted = [self._abi.topic(name) for name in ((names,) if isinstance(names, str) else names)]
-        logs = self.chain.logs(self.address, [wanted, *topics], self.from_block)
-        return [Entry(event.name, event.args, log.block, log.tx_hash) for log, event in self._decoded(logs)]
+    def _events(self, names: str | None, *topics: Topic) -> list[tuple[Log, Event]]:
+        """Events of this name (None: of all) with these indexed arguments, in order."""
+        wanted = None if names is None else self._abi.topic(names)
+        return self._decoded(self.chain.logs(self.address, [wanted, *topics], self.from_block))
+
+    def _only(self, name: str, item: bytes, unless: tuple[str, str]) -> Mapping[str, Any]:
+        """The event with which an item begins; where the contract does not know it, the error that it would give."""
+        events = {event.name: event.args for _, event in self._events(name, item)}
+        view, error = unless
+        state = {} if events else self._read(view, item)
+        if not events and not (state.get("status") or state.get("stage")):
+            raise RevertError(error)
+        return present(events, name)
 
     def _decoded(self, logs: Sequence[Log]) -> list[tuple[Log, Event]]:
         pairs = [(log, self._abi.decode_event(log.topics, log.data)) for log in logs if log.address == self.address]
         return [(log, event) for log, event in pairs if event is not None]
+
+    def _entries(self, events: Sequence[tuple[Log, Event]]) -> list[Entry]:
+        return [
+            Entry(event.name, event.args, log.block, log.block_hash, self._time_of(log), log.index, log.tx_hash)
+            for log, event in events
+        ]
+
+    def _time_of(self, log: Log) -> int:
+        if log.timestamp is not None:
+            return log.timestamp
+        if log.block_hash not in self._times:
+            # By its hash: another block of this number would have another time.
+            block = self.chain.request("eth_getBlockByHash", to_hex(log.block_hash), False)
+            if block is None:
+                raise BehindError(f"block {log.block} has vanished")
+            if len(self._times) >= _TIMES_KEPT:
+                self._times.clear()
+            self._times[log.block_hash] = from_quantity(block["timestamp"])
+        return self._times[log.block_hash]
 
     def _id_from(self, receipt: Receipt, event: str, argument: str) -> bytes:
         for _, found in self._decoded(receipt.logs):
@@ -236,26 +305,14 @@ class OpmlClient:
         raise ChainError(f"transaction {to_hex(receipt.tx_hash)} has no event {event}")
 
 
-def _claim_view(event: Mapping[str, Any], state: Mapping[str, Any], data: bytes) -> ClaimView:
-    return ClaimView(
-        claim_id=event["claimId"],
-        model_id=state["modelId"],
-        prover=state["prover"],
-        input_root=event["inputRoot"],
-        output_root=state["outputRoot"],
-        s0=state["s0"],
-        deadline=state["deadline"],
-        status=ClaimStatus(state["status"]),
-        open_games=state["openGames"],
-        lost_games=state["lostGames"],
-        input=data,
-    )
-
-
-def _present(entries: Mapping[str, Mapping[str, Any]], name: str) -> Mapping[str, Any]:
-    if name not in entries:
-        raise ChainError("the node does not have the game's events", _EVENTS_HINT)
-    return entries[name]
+def _again(read: Callable[[], T]) -> T:
+    """What was read from state and events of one moment; a block that came in between is nobody's fault."""
+    for _ in range(_ATTEMPTS):
+        try:
+            return read()
+        except BehindError:
+            time.sleep(_PAUSE)
+    return read()
 
 
 def _word(address: str | None) -> bytes | None:

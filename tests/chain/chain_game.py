@@ -50,4 +50,4 @@ def end_state(hi: bytes, scratch_root: bytes) -> bytes:
 def post_claim(client: OpmlClient, prover: LocalAccount, nonce: int = 0) -> bytes:
     """Registers the model and claims; returns the claim's id."""
     client.register_model(HEADER, URI, prover)
-    return client.claim(HEADER.model_id, INPUT, OUTPUT_ROOT, nonce, INPUT_PATH, prover)[0]
+    return client.claim(HEADER.model_id, INPUT, OUTPUT_ROOT, nonce, prover)[0]
