@@ -40,7 +40,11 @@ contract MoodyConsumer is IInferenceConsumer {
     function onInference(bytes32 requestId, bytes32 modelId, bytes calldata output, bool isFinal) external {
         uint256 gas = gasleft();
         if (mood == Mood.REVERT) revert("no");
-        if (mood == Mood.BURN_GAS) while (true) ++gas;
+        if (mood == Mood.BURN_GAS) {
+            assembly ("memory-safe") {
+                invalid()
+            }
+        }
         if (mood == Mood.BOMB) {
             assembly ("memory-safe") {
                 revert(0, 1000000)

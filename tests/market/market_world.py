@@ -129,9 +129,7 @@ class World:
 
     def request(self, value: int = PRICE, through: bytes | None = None, **changes: Any) -> Any:
         """A request as its event has it, as a dictionary."""
-        receipt = self.send(
-            self.requester, "request", self.terms(**changes), INPUT, value=value, through=through
-        )
+        receipt = self.send(self.requester, "request", self.terms(**changes), INPUT, value=value, through=through)
         return event(receipt, "Requested")["request"]
 
     def id_of(self, request: Any) -> bytes:

@@ -166,7 +166,9 @@ def test_the_price_rises_evenly_to_the_deadline(world: World) -> None:
     assert world.view("priceOf", request) == 11 * PRICE, "after the deadline it stays"
 
 
-@given(low=st.integers(0, 2**90), more=st.integers(0, 2**90), patience=st.integers(1, 2**32), after=st.integers(0, 2**32))
+@given(
+    low=st.integers(0, 2**90), more=st.integers(0, 2**90), patience=st.integers(1, 2**32), after=st.integers(0, 2**32)
+)
 def test_the_price_is_within_its_bounds_and_never_falls(
     deployed: World, low: int, more: int, patience: int, after: int
 ) -> None:

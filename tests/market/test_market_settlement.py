@@ -124,11 +124,8 @@ def test_a_claim_about_another_model_or_input_is_refused(world: World) -> None:
     request = words(world.request())
     other_model = world.claim(modelId=model_id(MODEL | {"window": 7}))
     world.refuses("WrongClaim", world.prover, "accept", request, other_model, OUTPUT)
-    elsewhere = words(
-        event(
-            world.send(world.requester, "requestByRoot", world.terms(), bytes(32), "", value=PRICE), "Requested"
-        )["request"]
-    )
+    receipt = world.send(world.requester, "requestByRoot", world.terms(), bytes(32), "", value=PRICE)
+    elsewhere = words(event(receipt, "Requested")["request"])
     world.refuses("WrongClaim", world.prover, "accept", elsewhere, world.claim(), OUTPUT)
 
 
@@ -197,7 +194,7 @@ def test_an_honest_claim_may_become_final_while_a_liars_is_disputed(world: World
 
 
 def test_what_a_liar_delays_and_what_it_costs_him(world: World) -> None:
-    """Accepted in the last second and challenged in the last: the refund waits for window and clock; he loses a bond."""
+    """Accepted in the last second and challenged in the last: the refund waits for window and clock; a bond is lost."""
     request = world.request()
     world.evm.now += PATIENCE
     false = world.claim(FALSE, world.rival)
