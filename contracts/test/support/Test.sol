@@ -11,6 +11,7 @@ interface Vm {
 
     // The chain
     function warp(uint256 time) external;
+    function getBlockTimestamp() external view returns (uint256);
     function chainId(uint256 id) external;
     function deal(address account, uint256 balance) external;
     function prank(address sender) external;
@@ -47,6 +48,11 @@ interface Vm {
 /// @title What a test is
 abstract contract Test {
     Vm internal constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
+
+    /// @dev The compiler takes `block.timestamp` for constant within a call and may read it after a `warp` that follows.
+    function _now() internal view returns (uint256) {
+        return vm.getBlockTimestamp();
+    }
 
     function assertEq(uint256 left, uint256 right) internal pure {
         vm.assertEq(left, right, "");
