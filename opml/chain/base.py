@@ -173,6 +173,10 @@ class Chain(ABC):
             found += [_log(item) for item in answer]
         return found
 
+    def send_raw(self, raw: bytes) -> None:
+        """Hands a signed transaction to the node, once: where the node does not answer, it may still have taken it."""
+        self.request("eth_sendRawTransaction", to_hex(raw))
+
     def receipt(self, tx_hash: bytes) -> Mapping[str, Any] | None:
         """A transaction's receipt in JSON form; None while it is not mined."""
         return self.request("eth_getTransactionReceipt", to_hex(tx_hash))  # type: ignore[no-any-return]

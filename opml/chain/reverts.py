@@ -42,6 +42,7 @@ class Refusal(Enum):
     OUTBID = auto()
     FEE_LOW = auto()
     POOL_FULL = auto()
+    NO_ANSWER = auto()
 
 
 # geth, Erigon, Nethermind, Besu, reth, anvil and Hardhat, in lower case. The first line that fits decides.

@@ -34,6 +34,7 @@ FILL_AFTER: Final = (10, 120.0)
 # How often a transaction is sent again as it is.
 REPEAT_AFTER: Final = (1, 10.0)
 _LOG_SECONDS: Final = 30.0
+_AT_ONCE: Final = (-(2**62), float("-inf"))
 _SEND_ATTEMPTS: Final = 8
 _LAG_ATTEMPTS: Final = 8
 _TRANSFER_GAS: Final = 21_000
@@ -80,7 +81,9 @@ class RpcOutbox(Outbox):
         with self._lock:
             letter = Letter(self._tickets + 1, label, to, data, value, gas, self._clock())
             self._try_when_caught_up(letter)
-            self._deliver(letter, self._chain.block("latest"))
+            if all(other.nonce is not None for other in self._letters):
+                self._deliver(letter, self._chain.block("latest"))
+            # Else it goes after those which the node does not take at the moment.
             self._tickets += 1
             self._letters.append(letter)
             return self._tickets
@@ -185,15 +188,18 @@ class RpcOutbox(Outbox):
         """Sends the letter in this form. None if it left, or may have; raises what is no matter of time or price."""
         tx_hash, raw = letter.sign(self._account, self._chain.chain_id, nonce, fees)
         kind = self._transmit(tx_hash, raw)
-        if kind is None:
-            letter.left(nonce, fees, tx_hash, raw, from_quantity(head["number"]), self._clock())
-        return kind
+        if kind not in (None, Refusal.NO_ANSWER):
+            return kind
+        letter.left(nonce, fees, tx_hash, raw, from_quantity(head["number"]), self._clock())
+        if kind is Refusal.NO_ANSWER:
+            letter.repeated = _AT_ONCE
+        return None
 
     def _transmit(self, tx_hash: bytes, raw: bytes) -> Refusal | None:
         try:
-            self._chain.request("eth_sendRawTransaction", to_hex(raw))
+            self._chain.send_raw(raw)
         except UnreachableError:
-            return None  # it may have got there; if not, it will be sent again
+            return Refusal.NO_ANSWER
         except ChainError as error:
             kind = refusal_kind(error)
             if kind is Refusal.KNOWN or self._is_known(tx_hash):
@@ -250,9 +256,11 @@ class RpcOutbox(Outbox):
         user = self._user_of(letter)
         if user is not None and user in letter.sent:
             letter.found = True
-        elif user is not None:
-            log.info("%s: another transaction of this account (%s) used its nonce", letter.name, to_hex(user))
+        elif user is not None or self._clock() - letter.patient_since[1] > FILL_AFTER[1]:
+            who = f"transaction {to_hex(user)}" if user else "a transaction that the node no longer shows"
+            log.info("%s: its nonce was used by %s of this account", letter.name, who)
             letter.returned()
+            self._looked = -1.0
             if letter.ticket is None:
                 self._letters.remove(letter)
 
@@ -274,20 +282,32 @@ class RpcOutbox(Outbox):
         return None, mined_revert(self._chain, letter.message(self._account.address), answer, letter.gas)
 
     def _user_of(self, letter: Letter) -> bytes | None:
-        """The hash of the mined transaction with the letter's nonce; None where it is not found (yet)."""
+        """The hash of the mined transaction with the letter's nonce; None where the node does not show it (yet)."""
         assert letter.nonce is not None
-        first, last = letter.first_block, self._chain.block_number()
-        while first < last:
-            middle = (first + last) // 2
-            if self._count(quantity(middle)) > letter.nonce:
-                last = middle
-            else:
-                first = middle + 1
-        block = self._chain.request("eth_getBlockByNumber", quantity(last), True)
+        try:
+            number = self._block_after(letter.nonce, letter.first_block)
+            block = self._chain.request("eth_getBlockByNumber", quantity(number), True)
+        except UnreachableError:
+            raise
+        except ChainError:
+            return None  # it has forgotten, or not yet learnt, the state of one of these blocks
         for item in block["transactions"] if block else ():
             if checksum(item["from"]) == self._account.address and from_quantity(item["nonce"]) == letter.nonce:
                 return bytes.fromhex(item["hash"][2:])
         return None
+
+    def _block_after(self, nonce: int, start: int) -> int:
+        """The block in which the account used this nonce, looked for from `start` on, or before if it was used then."""
+        first, last, step = start, self._chain.block_number(), 1
+        while first > 0 and self._count(quantity(first - 1)) > nonce:
+            last, first, step = first - 1, max(first - 1 - step, 0), step * 2
+        while first < last:
+            middle = (first + last) // 2
+            if self._count(quantity(middle)) > nonce:
+                last = middle
+            else:
+                first = middle + 1
+        return last
 
     def _watch_mined(self, head: Mapping[str, Any], count: int) -> None:
         """Forgets what is deep enough; what has lost its block is looked for, and sent, again."""
