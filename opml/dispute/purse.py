@@ -1,0 +1,90 @@
+"""What an account has won and not yet been paid, and what stands between it and the money."""
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from opml.chain.abi import artifact
+from opml.dispute.game import ClaimStatus, GameView, Role
+from opml.dispute.player import should_finalise
+
+if TYPE_CHECKING:
+    from opml.dispute.keeper import Keeper
+
+# Claims and games in one withdrawal: far below the gas that a transaction may use.
+BATCH = 50
+# After so many refusals in a row they are taken one by one: one that cannot be collected must not hold up the others.
+SINGLY = 3
+KEY = "withdraw"
+
+
+class Purse:
+    """Makes our claims final and collects what we have won, in one transaction at a time."""
+
+    def __init__(self, keeper: "Keeper") -> None:
+        self._keeper = keeper
+        # Our claims that are not settled yet.
+        self._ours: set[bytes] = set()
+
+    @property
+    def ours(self) -> Collection[bytes]:
+        """Our claims that are pending."""
+        return self._ours
+
+    @property
+    def waiting_for(self) -> set[bytes]:
+        """Claims with open games that have to end before we are paid."""
+        keeper = self._keeper
+        claims = keeper.ledger.claims
+        mine = {claim_id for claim_id in self._ours if claims[claim_id].open_games}
+        return mine | {game.claim_id for game in self._won() if claims[game.claim_id].open_games}
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left that we could be paid, now or later, but for what open games may bring."""
+        return not (self._ours or self._keeper.tables.won or self.credit)
+
+    @property
+    def credit(self) -> int:
+        """What the contract owes us for claims that somebody else made final, in wei."""
+        return self._keeper.ledger.credit.get(self._keeper.address, 0)
+
+    def look(self, changed: Collection[bytes]) -> None:
+        """Takes note of claims that have changed."""
+        keeper = self._keeper
+        for claim_id in changed:
+            claim = keeper.ledger.claims.get(claim_id)
+            if claim is None or claim.prover != keeper.address or not keeper.in_scope(claim_id):
+                self._ours.discard(claim_id)
+                continue
+            was_ours = claim_id in self._ours
+            if claim.status is ClaimStatus.PENDING:
+                self._ours.add(claim_id)
+                continue
+            self._ours.discard(claim_id)
+            if was_ours:
+                level = "info" if claim.status is ClaimStatus.FINAL else "error"
+                keeper.emit(f"claim-{claim.status.name.lower()}", level, claim=claim_id, ours=True)
+
+    def act(self) -> bool:
+        """Sends what is to be sent; whether anything was. Raises ChainError."""
+        keeper = self._keeper
+        if not keeper.errands.free(KEY):
+            return False
+        claims = [claim_id for claim_id in self._ours if should_finalise(keeper.ledger.claims[claim_id], keeper.now)]
+        games = [game for game in self._won() if self._collectable(game)]
+        if not (claims or games or self.credit):
+            return False
+        refusals = keeper.errands.refusals(KEY)
+        if refusals >= SINGLY and claims + games:
+            chosen = (claims + games)[refusals % len(claims + games)]
+            claims, games = [c for c in claims if c is chosen], [g for g in games if g is chosen]
+        claims, games = claims[:BATCH], games[: BATCH - len(claims[:BATCH])]
+        data = artifact("Opml").abi.encode_call("withdraw", keeper.address, claims, [game.key for game in games])
+        return keeper.errands.send(KEY, KEY, data, claims=len(claims), games=len(games), credit_wei=self.credit)
+
+    def _won(self) -> list[GameView]:
+        games = self._keeper.ledger.games
+        return [games[game_id] for game_id in self._keeper.tables.won]
+
+    def _collectable(self, game: GameView) -> bool:
+        return game.winner is Role.PROVER or not self._keeper.ledger.claims[game.claim_id].open_games

@@ -1,0 +1,285 @@
+"""The watcher: a keeper that also looks at everybody's claims, and challenges those that are wrong."""
+
+import heapq
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from opml.chain.abi import artifact
+from opml.dispute.errands import Emit, quiet
+from opml.dispute.game import ClaimStatus, ClaimView, Role
+from opml.dispute.keeper import CLAIMS, POLL_SECONDS, Keeper
+from opml.dispute.workshop import Failed, Job, Report
+from opml.errors import ChainError, OpmlError
+from opml.watch.library import Library
+from opml.watch.traces import GIB, Traces
+
+if TYPE_CHECKING:
+    from opml.chain.client import OpmlClient
+
+ETHER = 10**18
+# Claims that are handed to the worker at once; the most urgent are chosen again each time.
+OFFERED = 8
+ATTEMPTS = 3
+
+
+class Opinion(Enum):
+    """What the watcher thinks of a claim."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a watcher may do: games of its own at once, wei bonded at once, wei that stay in the account for gas.
+
+    `send`: without it, everything is checked and nothing is sent.
+    """
+
+    games: int = 1000
+    stake: int = 10 * ETHER
+    reserve: int = ETHER // 100
+    send: bool = True
+
+
+@dataclass(frozen=True)
+class _Checked:
+    claim_id: bytes
+    right: bool
+    seconds: float
+
+
+class Watcher(Keeper):
+    """A challenger's daemon on one contract. It plays all its games at once, as every keeper does.
+
+    `library` are the models that it has; claims about others are told once and skipped. `memory` is the budget in
+    bytes for traces of games. `defend` as in `Keeper`. Nothing survives it but the chain.
+    """
+
+    def __init__(
+        self,
+        client: "OpmlClient",
+        account: Any,
+        library: Library,
+        *,
+        limits: Limits | None = None,
+        memory: int = 4 * GIB,
+        defend: bool = False,
+        emit: Emit = quiet,
+        poll: float = POLL_SECONDS,
+        sleep: Callable[[float], None] | None = None,
+        threads: int = 1,
+        outbox: Any = None,
+    ) -> None:
+        self.traces = Traces(self._model, memory, emit)
+        self.library = library
+        self.limits = limits or Limits()
+        super().__init__(
+            client,
+            account,
+            self.traces,
+            defend=defend,
+            emit=emit,
+            poll=poll,
+            sleep=sleep,
+            threads=threads,
+            outbox=outbox,
+        )
+        self.opinions: dict[bytes, Opinion] = {}
+        self.wrong: set[bytes] = set()
+        self._new: set[bytes] = set()
+        # Claims about models that we did not have, by model.
+        self._unknown: dict[bytes, set[bytes]] = {}
+        self._trouble: dict[bytes, tuple[int, float]] = {}
+        self._held_back: str | None = None
+        self._active = True
+
+    # What it thinks
+
+    @property
+    def standing(self) -> list[bytes]:
+        """Wrong claims that have not been rejected."""
+        claims = self.ledger.claims
+        return [c for c in self.wrong if c in claims and claims[c].status is not ClaimStatus.REJECTED]
+
+    @property
+    def unchecked(self) -> int:
+        """Claims that wait to be re-run."""
+        return len(self._new)
+
+    def tick(self) -> bool:
+        """As every keeper's, with an eye on new claims."""
+        self._active = super().tick()
+        return self._active
+
+    def caught_up(self) -> bool:
+        """Whether, after a look, nothing was left that could be done at this time."""
+        return self.idle and not self._active and not self._new
+
+    def look(self) -> Any:
+        """As every keeper's."""
+        news = super().look()
+        for claim_id in news.claims:
+            claim = self.ledger.claims.get(claim_id)
+            if claim is None:
+                self._new.discard(claim_id)
+            elif claim_id not in self.opinions and claim_id not in self._new:
+                self._meet(claim)
+            elif claim_id in self.wrong and claim.status is ClaimStatus.FINAL:
+                self.emit("claim-wrong-final", "error", claim=claim_id, model=claim.model_id)
+        return news
+
+    def _meet(self, claim: ClaimView) -> None:
+        """A claim that was not seen before."""
+        if claim.status is not ClaimStatus.PENDING or self.now > claim.deadline:
+            return
+        self.emit("claim", claim=claim.claim_id, model=claim.model_id, prover=claim.prover, deadline=claim.deadline)
+        if claim.prover == self.address:
+            self._skip(claim, "own")
+        elif not claim.input_posted:
+            self._skip(claim, "input-withheld", "warning", uri=claim.input_uri)
+        elif not self._has(claim) and not (self.library.scan() and self._has(claim)):
+            self._unknown.setdefault(claim.model_id, set()).add(claim.claim_id)
+            self._skip(claim, "unknown-model", "warning", uris=self.ledger.model_uris(claim.model_id))
+        else:
+            self._new.add(claim.claim_id)
+
+    def _skip(self, claim: ClaimView, reason: str, level: str = "info", **fields: Any) -> None:
+        self._new.discard(claim.claim_id)
+        self.opinions[claim.claim_id] = Opinion.SKIPPED
+        self.emit("claim-skipped", level, claim=claim.claim_id, model=claim.model_id, reason=reason, **fields)
+
+    def _header(self, claim: ClaimView) -> Any:
+        return self.ledger.headers.get(claim.model_id) or self.client.model(claim.model_id)
+
+    def _has(self, claim: ClaimView) -> bool:
+        return self.library.has(claim.model_id) or self.library.has(claim.model_id, self._header(claim))
+
+    def _model(self, claim: ClaimView) -> Any:
+        return self.library.get(claim.model_id, self._header(claim))
+
+    # Re-runs
+
+    def more_runs(self) -> Iterator[Job]:
+        """The claims that are to be checked next."""
+        now = time.monotonic()
+        waiting = []
+        for claim_id in list(self._new):
+            claim = self.ledger.claims[claim_id]
+            if claim.status is not ClaimStatus.PENDING:
+                self._new.discard(claim_id)
+            elif self.now > claim.deadline:
+                self._new.discard(claim_id)
+                self.emit("claim-missed", "error", claim=claim_id, model=claim.model_id)
+            elif self._trouble.get(claim_id, (0, 0.0))[1] <= now:
+                waiting.append(claim)
+        for claim in heapq.nsmallest(OFFERED, waiting, key=lambda claim: claim.deadline):
+            yield Job(("check", claim.claim_id), (CLAIMS, claim.deadline), self._check(claim))
+
+    def _check(self, claim: ClaimView) -> Callable[[Report], None]:
+        def work(report: Report) -> None:
+            start = time.perf_counter()
+            right = self.traces.answer(claim) == claim.output_root
+            seconds = time.perf_counter() - start
+            if not right:
+                # Before money is put on it; and the trace will be needed.
+                self.traces.check(claim)
+            report(_Checked(claim.claim_id, right, seconds))
+
+        return work
+
+    def take(self, answer: Any) -> None:
+        """What came of a re-run."""
+        assert isinstance(answer, _Checked)
+        claim = self.ledger.claims.get(answer.claim_id)
+        self._new.discard(answer.claim_id)
+        if claim is None or answer.claim_id in self.opinions:
+            return
+        names: dict[str, Any] = {"claim": claim.claim_id, "model": claim.model_id, "seconds": round(answer.seconds, 6)}
+        if answer.right:
+            self.opinions[claim.claim_id] = Opinion.RIGHT
+            self.emit("claim-right", **names)
+            return
+        self.opinions[claim.claim_id] = Opinion.WRONG
+        self.wrong.add(claim.claim_id)
+        self.emit("claim-wrong", "warning", prover=claim.prover, deadline=claim.deadline, **names)
+        clock, needed = self._header(claim).clock, self.traces.seconds(claim.model_id)
+        if clock < needed:
+            self.emit("clock-short", "warning", claim=claim.claim_id, clock=clock, seconds=round(needed, 3))
+
+    def _failed(self, failure: Failed) -> None:
+        if not (isinstance(failure.key, tuple) and failure.key[0] == "check"):
+            super()._failed(failure)
+            return
+        claim_id, error = failure.key[1], failure.error
+        claim = self.ledger.claims.get(claim_id)
+        if claim is None:
+            return
+        times = self._trouble.get(claim_id, (0, 0.0))[0] + 1
+        self._trouble[claim_id] = times, time.monotonic() + self._poll * 2**times
+        code = error.code if isinstance(error, OpmlError) else "internal"
+        # An input that does not fit will not do so the next time. A chain that lies, or memory that is short, may mend.
+        final = times >= ATTEMPTS or (isinstance(error, OpmlError) and not isinstance(error, ChainError))
+        self.emit("claim-failed", "error", claim=claim_id, code=code, reason=repr(error), times=times)
+        if final:
+            self._skip(claim, code, "error")
+
+    # Challenges
+
+    @property
+    def bonded(self) -> int:
+        """Wei that are in games of ours as a challenger, open or not yet paid."""
+        games = [self.ledger.games[game_id] for game_id in self.tables.ours | self.tables.won]
+        return sum(game.challenger == self.address for game in games) * self.client.challenger_bond
+
+    def act(self) -> bool:
+        """As every keeper's, then new challenges. Raises ChainError."""
+        if not self.limits.send:
+            return False
+        return super().act() | self._challenge()
+
+    def _challenge(self) -> bool:
+        waiting = [claim for claim in map(self.ledger.claims.get, self.wrong) if claim and self._open_to_us(claim)]
+        if not waiting:
+            return False
+        sent, bond = 0, self.client.challenger_bond
+        flying = sum(self.errands.under_way(_key(claim_id)) for claim_id in self.wrong)
+        ours = sum(Role.CHALLENGER in self.roles(self.ledger.games[game_id]) for game_id in self.tables.ours)
+        games, stake = ours + flying, self.bonded + flying * bond
+        balance = self.client.chain.balance(self.address)
+        for claim in sorted(waiting, key=lambda claim: claim.deadline):
+            if games >= self.limits.games:
+                return self._hold_back("max-games", len(waiting) - sent) or bool(sent)
+            if stake + bond > self.limits.stake:
+                return self._hold_back("max-stake", len(waiting) - sent) or bool(sent)
+            if balance < bond + self.limits.reserve:
+                return self._hold_back("balance", len(waiting) - sent) or bool(sent)
+            data = artifact("Opml").abi.encode_call("challenge", claim.claim, 0)
+            names: dict[str, Any] = {"claim": claim.claim_id, "deadline": claim.deadline}
+            if self.errands.send(_key(claim.claim_id), "challenge", data, bond, **names):
+                sent, games, stake, balance = sent + 1, games + 1, stake + bond, balance - bond
+        self._held_back = None
+        return bool(sent)
+
+    def _open_to_us(self, claim: ClaimView) -> bool:
+        """Whether a wrong claim can be challenged, and we have not done so. One game each: its salt is always 0."""
+        if claim.status is not ClaimStatus.PENDING or self.now > claim.deadline:
+            return False
+        if not self.errands.free(_key(claim.claim_id)):
+            return False
+        return all(game.challenger != self.address for game in self.ledger.claim_games(claim.claim_id))
+
+    def _hold_back(self, limit: str, claims: int) -> bool:
+        """A limit keeps us from challenging; said once until it is another."""
+        if self._held_back != limit:
+            self._held_back = limit
+            self.emit("limit-reached", "error", limit=limit, claims=claims)
+        return False
+
+
+def _key(claim_id: bytes) -> tuple[str, bytes]:
+    return ("challenge", claim_id)
