@@ -60,6 +60,11 @@ class Outbox(ABC):
     def pending(self) -> int:
         """How many transactions have no outcome yet."""
 
+    @property
+    def replaced(self) -> int:
+        """How often a transaction was signed again with higher fees."""
+        return 0
+
 
 class DirectOutbox(Outbox):
     """The outbox of a chain that mines at once: `execute(to, data, value, gas)` gives the receipt or raises."""

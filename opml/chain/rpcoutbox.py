@@ -67,6 +67,7 @@ class RpcOutbox(Outbox):
         self._waited: set[int] = set()
         self._tickets = 0
         self._next_nonce = 0
+        self._replaced = 0
         # The newest block with a transaction of ours: a node whose head is older lags.
         self._newest_block = 0
         self._progress: tuple[int, int, float] | None = None
@@ -132,6 +133,10 @@ class RpcOutbox(Outbox):
     def pending(self) -> int:
         with self._lock:
             return sum(1 for letter in self._letters if letter.ticket is not None and not letter.told)
+
+    @property
+    def replaced(self) -> int:
+        return self._replaced
 
     # Trying, and the first sending
 
@@ -371,6 +376,7 @@ class RpcOutbox(Outbox):
         letter.left(letter.nonce, fees, tx_hash, raw, number, now)
         kind = self._transmit_quietly(letter, tx_hash, raw)
         letter.outbid = kind is Refusal.OUTBID
+        self._replaced += 1
         log.info("%s: fees raised from %g to %g gwei", letter.name, old.limit / GWEI, fees.limit / GWEI)
 
     def _transmit_quietly(self, letter: Letter, tx_hash: bytes, raw: bytes) -> Refusal | None:

@@ -58,6 +58,11 @@ class Errands:
     def __len__(self) -> int:
         return len(self._flying)
 
+    @property
+    def replaced(self) -> int:
+        """How often a transaction was sent again with higher fees."""
+        return self._outbox.replaced
+
     def free(self, key: Hashable) -> bool:
         """Whether this transaction is neither under way nor waiting after a refusal."""
         return key not in self._flying and self._refused.get(key, (0, 0.0))[1] <= self._clock()
