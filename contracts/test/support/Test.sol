@@ -29,7 +29,9 @@ interface Vm {
     // Sources and files
     function deployCode(string calldata name) external returns (address);
     function deployCode(string calldata name, bytes calldata arguments) external returns (address);
+    function getCode(string calldata name) external view returns (bytes memory);
     function readFile(string calldata path) external view returns (string memory);
+    function parseJson(string calldata json, string calldata key) external pure returns (bytes memory);
     function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
     function parseJsonString(string calldata json, string calldata key) external pure returns (string memory);
     function parseJsonStringArray(string calldata json, string calldata key) external pure returns (string[] memory);
@@ -39,7 +41,6 @@ interface Vm {
     function assertTrue(bool condition, string calldata message) external pure;
     function assertEq(uint256 left, uint256 right, string calldata message) external pure;
     function assertEq(bytes32 left, bytes32 right, string calldata message) external pure;
-    function assertEq(address left, address right, string calldata message) external pure;
     function assertGe(uint256 left, uint256 right, string calldata message) external pure;
     function assertLe(uint256 left, uint256 right, string calldata message) external pure;
     function toString(uint256 value) external pure returns (string memory);
