@@ -5,10 +5,11 @@ import {Bonds} from "./Bonds.sol";
 import {IOpml} from "./IOpml.sol";
 import {MerkleMemory} from "./MerkleMemory.sol";
 import {Models} from "./Models.sol";
+import {Slots} from "./Slots.sol";
 
 /// @title Claims: from the bond to finality or rejection
 abstract contract Claims is Models, Bonds {
-    mapping(bytes32 claimId => ClaimState) private _claims;
+    mapping(bytes32 claimId => uint256 packed) private _claims;
 
     /// @inheritdoc IOpml
     function claim(bytes32 modelId, bytes calldata input, bytes32 outputRoot, uint256 nonce)
@@ -44,8 +45,8 @@ abstract contract Claims is Models, Bonds {
     }
 
     /// @inheritdoc IOpml
-    function claims(bytes32 claimId) external view override returns (ClaimState memory) {
-        return _claims[claimId];
+    function claims(bytes32 claimId) external view override returns (ClaimState memory c) {
+        Slots.unpack(_claims[claimId], c);
     }
 
     /// @inheritdoc IOpml
@@ -55,16 +56,17 @@ abstract contract Claims is Models, Bonds {
     }
 
     function _claim(bytes32 claimId) internal view returns (ClaimState memory c) {
-        c = _claims[claimId];
-        if (c.status == Status.NONE) revert UnknownClaim();
+        uint256 word = _claims[claimId];
+        if (word == 0) revert UnknownClaim();
+        Slots.unpack(word, c);
     }
 
     function _bondOn(Claim memory claim_, uint256 window) private returns (bytes32 claimId) {
         _takeBond(proverBond);
         claimId = claimIdOf(claim_);
-        if (_claims[claimId].status != Status.NONE) revert ClaimExists();
+        if (_claims[claimId] != 0) revert ClaimExists();
         uint40 deadline = uint40(block.timestamp + window);
-        _claims[claimId] = ClaimState(claim_.prover, deadline, 0, 0, Status.PENDING);
+        _claims[claimId] = Slots.packed(ClaimState(claim_.prover, deadline, 0, 0, Status.PENDING));
         emit Claimed(
             claimId,
             claim_.modelId,
@@ -82,7 +84,8 @@ abstract contract Claims is Models, Bonds {
         if (c.status != Status.PENDING) revert WrongStage(); // I7
         if (block.timestamp <= c.deadline) revert WindowOpen();
         if (c.openGames != 0) revert GamesOpen(); // I9
-        _claims[claimId].status = Status.FINAL;
+        c.status = Status.FINAL;
+        _claims[claimId] = Slots.packed(c);
         emit ClaimFinalised(claimId);
     }
 
@@ -100,13 +103,14 @@ abstract contract Claims is Models, Bonds {
         ClaimState memory c = _claim(claimId);
         if (c.status != Status.PENDING) revert WrongStage();
         if (block.timestamp > c.deadline) revert WindowClosed();
-        _claims[claimId].openGames = c.openGames + 1; // checked: no more than 2^24 - 1 games at once
+        ++c.openGames; // checked: no more than 2^24 - 1 games at once
+        _claims[claimId] = Slots.packed(c);
     }
 
     /// @dev A game ends. The first that the prover loses rejects the claim at once; his bond is divided when the last
     ///      one has closed, since no new game can begin after a rejection.
     function _leaveGame(bytes32 claimId, bool proverWon) internal {
-        ClaimState memory c = _claims[claimId];
+        ClaimState memory c = _claim(claimId);
         --c.openGames;
         if (!proverWon) {
             ++c.lostGames;
@@ -115,7 +119,7 @@ abstract contract Claims is Models, Bonds {
                 emit ClaimRejected(claimId);
             }
         }
-        _claims[claimId] = c;
+        _claims[claimId] = Slots.packed(c);
         if (c.status == Status.REJECTED && c.openGames == 0) {
             (uint256 share, uint256 burnt) = _shares(c.lostGames);
             emit ClaimSettled(claimId, c.lostGames, share, burnt);

@@ -10,6 +10,7 @@ import {KSection} from "./KSection.sol";
 import {MachineState} from "./MachineState.sol";
 import {MerkleMemory} from "./MerkleMemory.sol";
 import {Regions} from "./Regions.sol";
+import {Slots} from "./Slots.sol";
 
 /// @title Disputes: the game that narrows a claim down to one instruction
 /// @notice Each function is one move; the order of the file is the order of a game. A move reads the game into memory,
@@ -20,7 +21,13 @@ abstract contract Disputes is Claims, Delegates {
     IStepVerifier public immutable override verifier;
     uint256 public immutable override k;
 
-    mapping(bytes32 gameId => Game) private _games;
+    /// @dev A game, packed by `Slots`.
+    struct GameSlots {
+        uint256 numbers; // all but the last field
+        bytes32 range;
+    }
+
+    mapping(bytes32 gameId => GameSlots) private _games;
 
     constructor(IStepVerifier verifier_, uint256 k_) {
         if (address(verifier_).code.length == 0 || k_ < 2 || k_ > MAX_K) revert BadParameters();
@@ -36,13 +43,14 @@ abstract contract Disputes is Claims, Delegates {
         bytes32 claimId = claimIdOf(claim_);
         _joinGame(claimId);
         gameId = keccak256(abi.encode(claimId, msg.sender, salt)); // I12
-        Game storage game = _games[gameId];
-        if (game.stage != Stage.NONE) revert GameExists();
+        if (_games[gameId].numbers != 0) revert GameExists();
         uint32 clock = _model(claim_.modelId).clock;
+        Game memory game;
         game.lastMove = uint40(block.timestamp);
         game.proverClock = clock;
         game.challengerClock = clock;
         game.stage = Stage.OPEN;
+        _games[gameId].numbers = Slots.packed(game);
         emit Challenged(gameId, claimId, msg.sender, claim_.prover, salt);
     }
 
@@ -55,23 +63,24 @@ abstract contract Disputes is Claims, Delegates {
         bytes calldata outputPath,
         bytes32[] calldata states
     ) external override {
-        (bytes32 gameId, Game memory game) = _proverMove(key, claim_, Stage.OPEN);
+        (bytes32 gameId, Game memory game) = _game(key);
+        _proverMove(game, Stage.OPEN, _proverOf(key, claim_));
         Model storage model = _model(claim_.modelId);
         bytes32 lo = Regions.place(model, claim_.inputRoot, inputPath);
         Regions.requireOutput(model, claim_.outputRoot, finalRoot, outputPath);
         emit Opened(gameId, lo, finalRoot);
         _setRange(game, 0, model.tiles, lo, finalRoot);
         _acceptPost(gameId, game, lo, finalRoot, states);
-        _games[gameId] = game;
+        _store(gameId, game);
     }
 
     /// @inheritdoc IOpml
     function post(GameKey calldata key, Range calldata range, bytes32[] calldata states) external override {
-        (bytes32 gameId, Game memory game) = _game(key, Stage.POST);
-        _proverMoves(game, _claim(key.claimId).prover);
+        (bytes32 gameId, Game memory game) = _game(key);
+        _proverMove(game, Stage.POST, _claim(key.claimId).prover);
         _requireRange(game, range);
         _acceptPost(gameId, game, range.lo, range.hi, states);
-        _games[gameId] = game;
+        _store(gameId, game);
     }
 
     /// @inheritdoc IOpml
@@ -79,20 +88,21 @@ abstract contract Disputes is Claims, Delegates {
         external
         override
     {
-        (bytes32 gameId, Game memory game) = _game(key, Stage.CHOOSE);
+        (bytes32 gameId, Game memory game) = _game(key);
+        if (game.stage != Stage.CHOOSE) revert WrongStage();
         if (!_mayActFor(key.challenger)) revert NotYourTurn();
         game.challengerClock = _tick(game, game.challengerClock);
         _requirePlace(game, range);
 
         uint256 p = KSection.parts(range.length, k);
         if (segment >= p) revert BadSegment();
-        (bytes32 root, bytes32 lo, bytes32 hi) = KSection.ends(p, segment, range.lo, range.hi, opening);
+        (bytes32 lo, bytes32 hi, bytes32 root) = KSection.ends(range.lo, range.hi, p, segment, opening);
         if (game.range != keccak256(abi.encode(range.lo, range.hi, root))) revert BadOpening();
         uint256 start = KSection.boundary(range.length, p, segment);
         uint256 end = KSection.boundary(range.length, p, segment + 1);
         _setRange(game, range.position + start, end - start, lo, hi);
         emit Chosen(gameId, segment, game.position, game.length, lo, hi);
-        _games[gameId] = game;
+        _store(gameId, game);
     }
 
     /// @inheritdoc IOpml
@@ -105,7 +115,8 @@ abstract contract Disputes is Claims, Delegates {
         bytes32 scratchRoot,
         bytes32[] calldata states
     ) external override {
-        (bytes32 gameId, Game memory game) = _proverMove(key, claim_, Stage.ENTER);
+        (bytes32 gameId, Game memory game) = _game(key);
+        _proverMove(game, Stage.ENTER, _proverOf(key, claim_));
         _requireRange(game, range);
         Model storage model = _model(claim_.modelId);
         if (steps == 0 || steps > model.maxSteps) revert BadSteps();
@@ -118,12 +129,13 @@ abstract contract Disputes is Claims, Delegates {
         game.phase = Phase.INSTRUCTION;
         _setRange(game, 0, steps, lo, hi);
         _acceptPost(gameId, game, lo, hi, states);
-        _games[gameId] = game;
+        _store(gameId, game);
     }
 
     /// @inheritdoc IOpml
     function step(GameKey calldata key, bytes32 hi, bytes calldata witness) external override {
-        (bytes32 gameId, Game memory game) = _game(key, Stage.STEP);
+        (bytes32 gameId, Game memory game) = _game(key);
+        if (game.stage != Stage.STEP) revert WrongStage();
         game.proverClock = _tick(game, game.proverClock);
         (bytes32 pre, bytes32 post_) = verifier.step(witness);
         if (game.range != MerkleMemory.hash(pre, hi)) revert WrongState();
@@ -157,13 +169,12 @@ abstract contract Disputes is Claims, Delegates {
     ///      is known when the claim's last game has closed. I7: once.
     function _collectGame(GameKey calldata key, address account) private returns (uint256 amount) {
         bytes32 gameId = gameIdOf(key);
-        Game storage game = _games[gameId];
-        Stage stage = game.stage;
-        if (stage == Stage.NONE) revert UnknownGame();
-        if (stage < Stage.PROVER_WON || game.collected) revert NotCollectable(gameId);
+        Game memory game;
+        Slots.unpack(_numbers(gameId), game);
+        if (game.stage < Stage.PROVER_WON || game.collected) revert NotCollectable(gameId);
         ClaimState memory c = _claim(key.claimId);
         amount = challengerBond;
-        if (stage == Stage.CHALLENGER_WON) {
+        if (game.stage == Stage.CHALLENGER_WON) {
             if (key.challenger != account || c.openGames != 0) revert NotCollectable(gameId); // I9
             (uint256 share,) = _shares(c.lostGames);
             amount += share;
@@ -171,14 +182,17 @@ abstract contract Disputes is Claims, Delegates {
             revert NotCollectable(gameId);
         }
         game.collected = true;
+        _games[gameId].numbers = Slots.packed(game);
         emit Collected(gameId, account, amount);
     }
 
     // -------------------------------------------------------------------------------------------------- views
 
     /// @inheritdoc IOpml
-    function games(bytes32 gameId) external view override returns (Game memory) {
-        return _games[gameId];
+    function games(bytes32 gameId) external view override returns (Game memory game) {
+        GameSlots storage slots = _games[gameId];
+        Slots.unpack(slots.numbers, game);
+        game.range = slots.range;
     }
 
     /// @inheritdoc IOpml
@@ -190,38 +204,42 @@ abstract contract Disputes is Claims, Delegates {
 
     function _game(GameKey calldata key) private view returns (bytes32 gameId, Game memory game) {
         gameId = gameIdOf(key);
-        game = _games[gameId];
-        if (game.stage == Stage.NONE) revert UnknownGame();
+        Slots.unpack(_numbers(gameId), game);
+        game.range = _games[gameId].range;
     }
 
-    function _game(GameKey calldata key, Stage stage) private view returns (bytes32 gameId, Game memory game) {
-        (gameId, game) = _game(key);
+    function _numbers(bytes32 gameId) private view returns (uint256 numbers) {
+        numbers = _games[gameId].numbers;
+        if (numbers == 0) revert UnknownGame();
+    }
+
+    function _store(bytes32 gameId, Game memory game) private {
+        GameSlots storage slots = _games[gameId];
+        slots.numbers = Slots.packed(game);
+        slots.range = game.range;
+    }
+
+    /// @dev What each of the prover's moves begins with: right stage, right sender, in time.
+    function _proverMove(Game memory game, Stage stage, address prover) private view {
         if (game.stage != stage) revert WrongStage();
-    }
-
-    /// @dev What those of the prover's moves begin with that need the claim itself.
-    function _proverMove(GameKey calldata key, Claim calldata claim_, Stage stage)
-        private
-        view
-        returns (bytes32 gameId, Game memory game)
-    {
-        (gameId, game) = _game(key, stage);
-        if (claimIdOf(claim_) != key.claimId) revert WrongClaim();
-        _proverMoves(game, claim_.prover);
-    }
-
-    /// @dev The right sender, in time.
-    function _proverMoves(Game memory game, address prover) private view {
         if (!_mayActFor(prover)) revert NotYourTurn();
         game.proverClock = _tick(game, game.proverClock);
     }
 
+    /// @dev The claim's own word for it: the claim is the game's.
+    function _proverOf(GameKey calldata key, Claim calldata claim_) private view returns (address) {
+        if (claimIdOf(claim_) != key.claimId) revert WrongClaim();
+        return claim_.prover;
+    }
+
     /// @dev What is left of the clock on turn after a move made now. I14: a move in the last second is in time.
     function _tick(Game memory game, uint256 left) private view returns (uint32) {
-        uint256 elapsed = block.timestamp - game.lastMove;
-        if (elapsed > left) revert ClockExpired();
-        game.lastMove = uint40(block.timestamp);
-        return uint32(left - elapsed);
+        unchecked {
+            uint256 elapsed = block.timestamp - game.lastMove; // time does not run backwards
+            if (elapsed > left) revert ClockExpired();
+            game.lastMove = uint40(block.timestamp);
+            return uint32(left - elapsed);
+        }
     }
 
     /// @dev I13: a move made for one range is not a move in another.
@@ -256,7 +274,7 @@ abstract contract Disputes is Claims, Delegates {
     function _end(bytes32 claimId, bytes32 gameId, Game memory game, bool proverWon) private {
         game.stage = proverWon ? Stage.PROVER_WON : Stage.CHALLENGER_WON; // I7: no move is made in these
         game.range = 0; // refunds gas
-        _games[gameId] = game;
+        _store(gameId, game);
         emit GameEnded(gameId, claimId, proverWon);
         _leaveGame(claimId, proverWon);
     }

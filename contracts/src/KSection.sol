@@ -14,12 +14,16 @@ library KSection {
 
     /// @notice Distance of boundary i from the range's beginning; 0 for i = 0 and `length` for i = p.
     function boundary(uint256 length, uint256 p, uint256 i) internal pure returns (uint256) {
-        return i * length / p;
+        unchecked {
+            return i * length / p; // i <= p <= 64, length < 2^64
+        }
     }
 
     /// @notice Levels of the tree over a post of `count` states: the smallest d with 2^d >= count.
     function depth(uint256 count) internal pure returns (uint256 d) {
-        while (1 << d < count) ++d;
+        unchecked {
+            while (1 << d < count) ++d;
+        }
     }
 
     /// @notice The root over a post for a range of the given length: p - 1 states, and zero for a range of one step.
@@ -35,43 +39,44 @@ library KSection {
         return MerkleMemory.subtreeRoot(data, depth(states.length));
     }
 
-    /// @notice The ends of segment j, and the root of the post from which `opening` opens them: first the states at the
-    ///         boundaries j and j + 1, those that are inner ones; then from the leaves up the siblings that do not
-    ///         follow from these, left before right. At the range's own ends the states are the given `lo` and `hi`.
-    function ends(uint256 p, uint256 j, bytes32 lo, bytes32 hi, bytes32[] calldata opening)
+    /// @notice The states at both ends of segment j of p, and the root of the post from which `opening` opens them: first
+    ///         those at boundaries j and j + 1, where these are inner ones; then, level by level from the leaves up, the
+    ///         siblings that do not follow from these, left before right. At the range's own ends the states are the
+    ///         given `lo` and `hi`.
+    function ends(bytes32 lo, bytes32 hi, uint256 p, uint256 j, bytes32[] calldata opening)
         internal
         pure
-        returns (bytes32 root, bytes32, bytes32)
+        returns (bytes32, bytes32, bytes32)
     {
-        uint256 next; // word of the opening
-        if (j != 0) lo = _word(opening, next++);
-        if (j != p - 1) hi = _word(opening, next++);
+        unchecked {
+            uint256 next; // word of the opening
+            if (j != 0) lo = _word(opening, next++);
+            if (j != p - 1) hi = _word(opening, next++);
 
-        // Leaf j - 1 is lo's, leaf j is hi's; `other` is the right one of two, until they have met.
-        uint256 index = j == 0 ? 0 : j - 1;
-        bool two = next == 2;
-        bytes32 other = hi;
-        root = j == 0 ? hi : lo;
-        for (uint256 levels = depth(p - 1); levels != 0; --levels) {
-            bool right = index & 1 == 1;
-            if (!two) {
-                bytes32 sibling = _word(opening, next++);
-                root = right ? MerkleMemory.hash(sibling, root) : MerkleMemory.hash(root, sibling);
-            } else if (right) {
-                root = MerkleMemory.hash(_word(opening, next++), root);
-                other = MerkleMemory.hash(other, _word(opening, next++));
-            } else {
-                root = MerkleMemory.hash(root, other);
-                two = false;
+            // Leaf j - 1 is lo's, leaf j is hi's; `other` is the right one of two, until they have met.
+            bool two = next == 2;
+            bytes32 other = hi;
+            (uint256 index, bytes32 node) = j == 0 ? (0, hi) : (j - 1, lo);
+            for (uint256 width = 1; width < p - 1; width *= 2) {
+                bool right = index & 1 == 1;
+                if (two && !right) {
+                    (node, two) = (MerkleMemory.hash(node, other), false);
+                } else {
+                    bytes32 sibling = _word(opening, next++);
+                    node = right ? MerkleMemory.hash(sibling, node) : MerkleMemory.hash(node, sibling);
+                    if (two) other = MerkleMemory.hash(other, _word(opening, next++));
+                }
+                index /= 2;
             }
-            index >>= 1;
+            if (next != opening.length) revert IOpml.WrongLength();
+            return (lo, hi, node);
         }
-        if (next != opening.length) revert IOpml.WrongLength();
-        return (root, lo, hi);
     }
 
-    function _word(bytes32[] calldata opening, uint256 i) private pure returns (bytes32) {
-        if (i >= opening.length) revert IOpml.WrongLength();
-        return opening[i];
+    /// @dev opening[i]; beyond its end anything, since `ends` compares the length at its own end.
+    function _word(bytes32[] calldata opening, uint256 i) private pure returns (bytes32 word) {
+        assembly ("memory-safe") {
+            word := calldataload(add(opening.offset, shl(5, i)))
+        }
     }
 }

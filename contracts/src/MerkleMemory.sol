@@ -91,9 +91,11 @@ library MerkleMemory {
             count /= 2;
             // for (uint256 i; i < count; ++i) nodes[i] = hash(nodes[2 * i], nodes[2 * i + 1]);
             assembly ("memory-safe") {
-                let base := add(nodes, 0x20)
-                for { let i := 0 } lt(i, count) { i := add(i, 1) } {
-                    mstore(add(base, shl(5, i)), keccak256(add(base, shl(6, i)), 0x40))
+                let to := add(nodes, 0x20)
+                let from := to
+                for { let end := add(to, shl(5, count)) } lt(to, end) { to := add(to, 0x20) } {
+                    mstore(to, keccak256(from, 0x40))
+                    from := add(from, 0x40)
                 }
             }
             empty = hash(empty, empty);

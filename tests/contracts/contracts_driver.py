@@ -1,171 +1,28 @@
-"""A small real model in the machine, and players that make a game's moves by hand.
-
-The guest writes one leaf per tile from the input and the tile's number, touches its scratch, and exits. A `Run` is the
-honest computation; a `Lie` differs from it from one tile, and within that tile from one instruction on.
-"""
+"""A chain with the contracts on it, and players that make a game's moves by hand, from the runs of contracts_runs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import pytest
 from contracts_evm import ETHER, Evm, Receipt, Reverted, address_of, artifact
+from contracts_runs import Run
 
 from opml.dispute import rules
 from opml.dispute.game import Phase, Stage
 from vm.constants import MODEL_LEVEL
-from vm.isa import encode
 from vm.keccak import keccak256
-from vm.memory import Memory
-from vm.merkle import encode_path, subtree_root
-from vm.state import State, entry_state
-from vm.step import DirectAccess, prove_step, step
+from vm.state import State
+from vm.step import prove_step
 
-INPUT, OUTPUT = 1 << 21, 1 << 22
-INPUT_BYTES, INPUT_LEVEL = 40, 1
 PROVER_BOND, CHALLENGER_BOND = ETHER + 7, ETHER // 2 + 3
 PROVER_TURNS = (Stage.OPEN, Stage.POST, Stage.ENTER, Stage.STEP)
 
-CODE = [
-    encode("beq", rs1=11, imm=4 * 12),  # loop: until the count is 0
-    encode("slli", rd=5, rs1=10, imm=5),
-    encode("lui", rd=6, imm=OUTPUT),
-    encode("add", rd=5, rs1=5, rs2=6),
-    encode("lui", rd=7, imm=INPUT),
-    encode("ld", rd=28, rs1=7, imm=8),
-    encode("mul", rd=28, rs1=28, rs2=10),
-    encode("addi", rd=28, rs1=28, imm=1),
-    encode("sd", rs1=5, rs2=28),
-    encode("addi", rd=10, rs1=10, imm=1),
-    encode("addi", rd=11, rs1=11, imm=-1),
-    encode("jal", imm=-4 * 11),
-    encode("addi", rd=5, imm=1),  # done: a word to the scratch, exit(0)
-    encode("slli", rd=5, rs1=5, imm=39),
-    encode("sd", rs1=5, rs2=28, imm=64),
-    encode("addi", rd=10),
-    encode("addi", rd=17, imm=93),
-    encode("ecall"),
-]
-LOOP_STEPS, FIXED_STEPS = 12, 7
-
-
-def output_level(tiles: int) -> int:
-    return (tiles - 1).bit_length()
-
-
-@dataclass(frozen=True)
-class Run:
-    """The honest computation of `units` of `stride` tiles each."""
-
-    units: int
-    stride: int = 1
-    data: bytes = bytes(range(40))
-
-    @property
-    def tiles(self) -> int:
-        return self.units * self.stride
-
-    @cached_property
-    def blank(self) -> Memory:
-        memory = Memory()
-        memory.write(0, b"".join(word.to_bytes(4, "little") for word in CODE))
-        memory.write(1 << 25, b"weights" * 9)
-        return memory
-
-    @cached_property
-    def memories(self) -> list[Memory]:
-        """Before each unit, and after the last."""
-        memory = self.blank.fork()
-        memory.write(INPUT, self.data)
-        memories = [memory.fork()]
-        factor = int.from_bytes(self.data[8:16], "little")
-        for tile in range(self.tiles):
-            memory.store(OUTPUT + 32 * tile, 8, self.leaf(tile, (factor * tile + 1) % (1 << 64)))
-            if (tile + 1) % self.stride == 0:
-                memories.append(memory.fork())
-        return memories
-
-    def leaf(self, tile: int, value: int) -> int:
-        return value
-
-    def model(self, **changes: Any) -> dict[str, Any]:
-        level = output_level(self.tiles)
-        return {
-            "modelRoot": self.blank.node(MODEL_LEVEL, 0),
-            "guestRoot": self.blank.node(15, 0),
-            "entry": 0,
-            "tiles": self.units,
-            "stride": self.stride,
-            "maxSteps": LOOP_STEPS * self.stride + FIXED_STEPS,
-            "inputAddress": INPUT,
-            "inputBytes": INPUT_BYTES,
-            "outputAddress": OUTPUT,
-            "outputBytes": 32 * self.tiles,
-            "window": 1000,
-            "clock": 100,
-            "inputLevel": INPUT_LEVEL,
-            "outputLevel": level,
-        } | changes
-
-    def input_path(self) -> bytes:
-        index = INPUT >> (5 + INPUT_LEVEL)
-        return encode_path(self.blank.siblings(INPUT_LEVEL, index, MODEL_LEVEL), INPUT_LEVEL)
-
-    @property
-    def input_root(self) -> bytes:
-        return subtree_root(self.data, INPUT_LEVEL)
-
-    @property
-    def output_root(self) -> bytes:
-        level = output_level(self.tiles)
-        return self.memories[-1].node(level, OUTPUT >> (5 + level))
-
-    def output_path(self) -> bytes:
-        level = output_level(self.tiles)
-        return encode_path(self.memories[-1].siblings(level, OUTPUT >> (5 + level), MODEL_LEVEL), level)
-
-    def unit(self, m: int) -> bytes:
-        """S_m."""
-        return self.memories[m].node(MODEL_LEVEL, 0)
-
-    def machine(self, m: int) -> list[State]:
-        """The machine's states within unit `m`, from its start until it has halted."""
-        memory = Memory()
-        source = self.memories[m]
-        for page in {0, INPUT >> 12, *((OUTPUT + 32 * t) >> 12 for t in range(self.tiles))}:
-            memory.write(page << 12, source.read(page << 12, 4096))
-        memory.write(1 << 25, source.read(1 << 25, 4096))
-        state = entry_state(memory, 0, m * self.stride, self.stride)
-        states = [state.fork()]
-        while state.status == 0:
-            step(DirectAccess(state))
-            states.append(state.fork())
-        return states
-
-
-@dataclass(frozen=True)
-class Lie(Run):
-    """As the honest run, but the leaf of tile `wrong` holds another value, written by instruction `at` of its unit."""
-
-    wrong: int = 0
-    at: int = 9
-
-    def leaf(self, tile: int, value: int) -> int:
-        return value ^ 0x100 if tile == self.wrong else value
-
-    def machine(self, m: int) -> list[State]:
-        states = super().machine(m)
-        if m == self.wrong // self.stride:
-            for state in states[self.at + 1 :]:
-                address = OUTPUT + 32 * self.wrong
-                state.memory.write(address, self.memories[m + 1].read(address, 32))
-        return states
+Move = tuple[str, tuple[Any, ...]]
 
 
 class World:
-    """A chain with the contracts on it, two accounts and a registered model."""
+    """A chain with the contracts on it, three accounts, and all events since the deployment."""
 
     def __init__(self, k: int = 4) -> None:
         self.evm = Evm()
@@ -175,20 +32,21 @@ class World:
         self.verifier = self.evm.deploy(self.other, artifact("StepVerifier"))
         self.opml = self.evm.deploy(self.other, artifact("Opml"), self.verifier, PROVER_BOND, CHALLENGER_BOND, k)
         self.k = k
-        self.claims: set[bytes] = set()
-        self.games: set[bytes] = set()
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.forced = 0  # wei that somebody forced into the contract
         self.gas: list[tuple[str, int]] = []
 
     def send(self, sender: bytes, name: str, *args: Any, value: int = 0) -> Receipt:
         """A transaction to the contract, after which its books must balance."""
-        self.accounts.add(sender)
         receipt = self.evm.transact(sender, self.opml, self.evm.abi.encode(name, args), value)
         self.gas.append((name, receipt.gas))
-        for event, values in receipt.events:
-            self.claims |= {values["claimId"]} if event == "Claimed" else set()
-            self.games |= {values["gameId"]} if event == "Challenged" else set()
-        self.check_books()
+        self.note(receipt)
         return receipt
+
+    def note(self, receipt: Receipt) -> None:
+        """Takes a transaction into the books."""
+        self.events += receipt.events
+        self.check_books()
 
     def refuses(self, reason: str, sender: bytes, name: str, *args: Any, value: int = 0) -> None:
         """The transaction reverts, for this reason."""
@@ -199,37 +57,73 @@ class World:
     def view(self, name: str, *args: Any) -> Any:
         return self.evm.call(self.opml, name, *args)
 
-    def game(self, game_id: bytes) -> Any:
-        return self.view("games", game_id)
-
-    def stage(self, game_id: bytes) -> Stage:
-        return Stage(self.game(game_id)["stage"])
-
-    def check_books(self) -> None:
-        """What the contract holds is what it owes and has burnt, to the wei."""
-        owed = self.view("burnt") + sum(self.view("credit", account) for account in self.accounts)
-        claims = {claim_id: self.view("claims", claim_id) for claim_id in self.claims}
-        for c in claims.values():
-            if c["status"] == 1 or (c["status"] == 3 and c["openGames"]):
-                owed += PROVER_BOND
-        for game_id in self.games:
-            game = self.game(game_id)
-            c = claims[game["claimId"]]
-            if game["stage"] < Stage.PROVER_WON:
-                owed += CHALLENGER_BOND
-            elif game["stage"] == Stage.CHALLENGER_WON and not c["openGames"] and not game["collected"]:
-                owed += PROVER_BOND // 2 // c["lostGames"]
-        assert self.evm.balance(self.opml) == owed
-
     @contextmanager
     def undone(self) -> Iterator[None]:
         """Forgets, at its end, all that happened inside."""
-        claims, games = set(self.claims), set(self.games)
+        events, forced = len(self.events), self.forced
         try:
             with self.evm.rollback():
                 yield
         finally:
-            self.claims, self.games = claims, games
+            del self.events[events:]
+            self.forced = forced
+
+    # What the events say
+
+    def logged(self, name: str, **match: Any) -> list[dict[str, Any]]:
+        """The events of this name with these values, in order."""
+        return [v for n, v in self.events if n == name and all(v[key] == match[key] for key in match)]
+
+    def claim_of(self, claim_id: bytes) -> tuple[Any, ...]:
+        """The claim, as the moves bring it."""
+        (c,) = self.logged("Claimed", claimId=claim_id)
+        return tuple(c[n] for n in ("modelId", "inputRoot", "outputRoot", "prover", "nonce", "inputPosted"))
+
+    def key(self, game_id: bytes) -> tuple[Any, ...]:
+        """What the game is called."""
+        (game,) = self.logged("Challenged", gameId=game_id)
+        return game["claimId"], game["challenger"], game["salt"]
+
+    def game(self, game_id: bytes) -> dict[str, Any]:
+        """The game as the contract has it, with the newest `lo`, `hi` and `states` of the events, which must agree."""
+        game: dict[str, Any] = self.view("games", game_id) | {"lo": b"", "hi": b"", "states": []}
+        for name, values in self.events:
+            if values.get("gameId") == game_id:
+                if name in ("Opened", "Chosen", "Entered"):
+                    game |= {"lo": values["lo"], "hi": values["hi"], "states": []}
+                elif name == "Posted":
+                    game |= {"states": list(values["states"])}
+        ended = game["stage"] in (Stage.OPEN, Stage.PROVER_WON, Stage.CHALLENGER_WON)
+        root = rules.commit(game["states"], game["length"], self.k) if game["stage"] == Stage.CHOOSE else b""
+        assert game["range"] == (bytes(32) if ended else keccak256(game["lo"] + game["hi"] + root))
+        return game
+
+    def range(self, game_id: bytes) -> tuple[int, int, bytes, bytes]:
+        """The disputed range, as the moves bring it."""
+        game = self.game(game_id)
+        return game["position"], game["length"], game["lo"], game["hi"]
+
+    def stage(self, game_id: bytes) -> Stage:
+        return Stage(self.view("games", game_id)["stage"])
+
+    @property
+    def burnt(self) -> int:
+        return sum(c["burnt"] for c in self.logged("ClaimSettled"))
+
+    def check_books(self) -> None:
+        """I8: what the contract holds is what it owes and has burnt, to the wei."""
+        bonds = PROVER_BOND * (len(self.logged("Claimed")) - len(self.logged("ClaimSettled")))
+        bonds += CHALLENGER_BOND * len(self.logged("Challenged"))
+        shares = sum(c["games"] * c["share"] for c in self.logged("ClaimSettled"))
+        paid = sum(w["amount"] for w in self.logged("Withdrawn"))
+        assert self.evm.balance(self.opml) == bonds + shares + self.burnt - paid + self.forced
+        # What was freed and not yet paid is credit.
+        freed = PROVER_BOND * len(self.logged("ClaimFinalised"))
+        freed += sum(c["amount"] for c in self.logged("Collected"))
+        assert sum(self.view("credit", account) for account in self.accounts) == freed - paid
+        for c in self.logged("ClaimSettled"):
+            assert c["games"] * c["share"] + c["burnt"] == PROVER_BOND
+            assert c["burnt"] >= PROVER_BOND - PROVER_BOND // 2  # I10
 
     # What players do
 
@@ -240,22 +134,41 @@ class World:
         return keccak256(b"".join(words))
 
     def claim(self, run: Run, model_id: bytes, nonce: int = 0, sender: bytes | None = None) -> bytes:
-        args = (model_id, run.data, run.output_root, nonce, run.input_path())
-        receipt = self.send(sender or self.prover, "claim", *args, value=PROVER_BOND)
-        return receipt.output
+        args = (model_id, run.data, run.output_root, nonce)
+        return self.send(sender or self.prover, "claim", *args, value=PROVER_BOND).output
 
     def challenge(self, claim_id: bytes, salt: int = 0, sender: bytes | None = None) -> bytes:
-        return self.send(sender or self.challenger, "challenge", claim_id, salt, value=CHALLENGER_BOND).output
+        args = (self.claim_of(claim_id), salt)
+        return self.send(sender or self.challenger, "challenge", *args, value=CHALLENGER_BOND).output
 
     def game_against(self, run: Run, **changes: Any) -> tuple[bytes, bytes]:
         """A claim of this run with one game open: the ids of both."""
         claim_id = self.claim(run, self.register(run, **changes))
         return claim_id, self.challenge(claim_id)
 
+    def timeout(self, game_id: bytes, sender: bytes | None = None) -> Receipt:
+        return self.send(sender or self.other, "timeout", self.key(game_id))
+
+    def collect(self, account: bytes, claims: list[bytes] | None = None, games: list[bytes] | None = None) -> int:
+        """The account withdraws what it has won in these; what it got."""
+        before = self.evm.balance(account)
+        self.send(account, "withdraw", account, claims or [], [self.key(game) for game in games or []])
+        return self.evm.balance(account) - before
+
+    def cannot_collect(
+        self, reason: str, account: bytes, claims: list[bytes] | None = None, games: list[bytes] | None = None
+    ) -> None:
+        self.refuses(reason, account, "withdraw", account, claims or [], [self.key(game) for game in games or []])
+
     def states(self, run: Run, machine: list[State] | None, length: int, position: int = 0) -> list[bytes]:
         """The post for a range."""
         inner = [position + i for i in rules.inner_boundaries(length, self.k)]
         return [run.unit(i) if machine is None else machine[i].hash() for i in inner]
+
+    def choose(self, game_id: bytes, segment: int) -> Move:
+        """The move that chooses a segment of the last post."""
+        opening = rules.opening(self.game(game_id)["states"], segment)
+        return "choose", (self.key(game_id), self.range(game_id), segment, list(opening))
 
 
 class Player:
@@ -265,46 +178,49 @@ class Player:
         self.world, self.run, self.id = world, run, game_id
         self.machine: list[State] | None = None
         self.tile = 0
-        self.posted: list[bytes] = []
 
-    def answer(self) -> tuple[str, tuple[Any, ...]]:
+    def answer(self) -> Move:
         """The prover's next move."""
-        game, run = self.world.game(self.id), self.run
+        world, run, key = self.world, self.run, self.world.key(self.id)
+        game, range_ = world.game(self.id), world.range(self.id)
         stage, position, length = game["stage"], game["position"], game["length"]
         if stage == Stage.OPEN:
-            return "open", (self.id, run.unit(run.units), run.output_path(), self.world.states(run, None, run.units))
+            paths = run.input_path(), run.unit(run.units), run.output_path()
+            return "open", (key, world.claim_of(key[0]), *paths, world.states(run, None, run.units))
         if stage == Stage.POST:
-            return "post", (self.id, position, length, self.world.states(run, self.machine, length, position))
+            return "post", (key, range_, world.states(run, self.machine, length, position))
         if stage == Stage.ENTER:
             self.machine, self.tile = run.machine(position), position
-            end = self.machine[-1]
-            steps = len(self.machine) - 1
-            states = self.world.states(run, self.machine, steps)
-            return "enter", (self.id, position, steps, end.encode(), end.memory.node(MODEL_LEVEL, 1), states)
+            end, steps = self.machine[-1], len(self.machine) - 1
+            ends = steps, end.encode(), end.memory.node(MODEL_LEVEL, 1)
+            return "enter", (key, world.claim_of(key[0]), range_, *ends, world.states(run, self.machine, steps))
         assert stage == Stage.STEP
         assert self.machine is not None
-        return "step", (self.id, prove_step(self.machine[position]))
+        return "step", (key, game["hi"], prove_step(self.machine[position]))
 
     def send_answer(self, sender: bytes) -> Receipt:
         """Makes the prover's next move."""
         name, args = self.answer()
         return self.world.send(sender, name, *args)
 
-    def choice(self, states: list[bytes], tile: int, segment: int | None = None) -> tuple[str, tuple[Any, ...]]:
-        """The challenger's next move: the first segment with whose end it disagrees, or the one given."""
+    def choice(self, tile: int) -> Move:
+        """The challenger's next move: the first segment with whose end it disagrees."""
         game, run = self.world.game(self.id), self.run
         position, length = game["position"], game["length"]
         p = rules.parts(length, self.world.k)
-        if segment is None:
-            ends = [position + rules.boundary(length, p, j + 1) for j in range(p)]
-            if game["phase"] == Phase.TILE:
-                mine = [run.unit(end) for end in ends]
-            else:
-                machine = run.machine(tile)
-                mine = [machine[min(end, len(machine) - 1)].hash() for end in ends]
-            segment = next(j for j in range(p) if [*states, game["hi"]][j] != mine[j])
-        opening = list(rules.opening(states, segment))
-        return "choose", (self.id, position, length, segment, opening)
+        ends = [position + rules.boundary(length, p, j + 1) for j in range(p)]
+        if game["phase"] == Phase.TILE:
+            mine = [run.unit(end) for end in ends]
+        else:
+            machine = run.machine(tile)
+            mine = [machine[min(end, len(machine) - 1)].hash() for end in ends]
+        claimed = [*game["states"], game["hi"]]
+        return self.world.choose(self.id, next(j for j in range(p) if claimed[j] != mine[j]))
+
+
+def address(text: str) -> bytes:
+    """An address as the events have it."""
+    return bytes.fromhex(text[2:])
 
 
 def play(
@@ -312,21 +228,20 @@ def play(
 ) -> Stage:
     """Plays to the end, or until `until(game)`; `segments` are a challenger's choices that follow no run."""
     prover_side, challenger_side = Player(world, prover, game_id), Player(world, challenger, game_id)
-    states: list[bytes] = []
     choices = list(segments or [])
-    sender = world.view("claims", world.game(game_id)["claimId"])["prover"]
-    challenger_address = bytes.fromhex(world.game(game_id)["challenger"][2:])
-    prover_address = bytes.fromhex(sender[2:])
+    claim_id, challenger_address, _ = world.key(game_id)
+    prover_address = world.claim_of(claim_id)[3]
     while (stage := world.stage(game_id)) < Stage.PROVER_WON:
         game = world.game(game_id)
         if until is not None and until(game):
             return stage
         if stage in PROVER_TURNS:
-            receipt = prover_side.send_answer(prover_address)
+            prover_side.send_answer(address(prover_address))
+            continue
+        p = rules.parts(game["length"], world.k)
+        if segments is None:
+            name, args = challenger_side.choice(prover_side.tile)
         else:
-            p = rules.parts(game["length"], world.k)
-            segment = choices.pop(0) % p if choices else (None if segments is None else p - 1)
-            name, args = challenger_side.choice(states, prover_side.tile, segment)
-            receipt = world.send(challenger_address, name, *args)
-        states = next((list(values["states"]) for event, values in receipt.events if event == "Posted"), states)
+            name, args = world.choose(game_id, choices.pop(0) % p if choices else p - 1)
+        world.send(address(challenger_address), name, *args)
     return stage

@@ -1,7 +1,8 @@
-"""Whole games on a real toy model: the honest side wins, whatever the other does and wherever the fault is."""
+"""Whole games on a real toy model (I1): the honest side wins, whatever the other does and wherever the fault is."""
 
 import pytest
-from contracts_driver import CHALLENGER_BOND, PROVER_BOND, Lie, Run, World, play
+from contracts_driver import CHALLENGER_BOND, PROVER_BOND, World, play
+from contracts_runs import Lie, Run
 
 from opml.dispute.game import Stage
 
@@ -9,27 +10,23 @@ from opml.dispute.game import Stage
 def outcome(world: World, claimed: Run, challenger: Run, segments: list[int] | None = None, **changes) -> Stage:
     """Plays one game; its loser's money goes where it should, and nothing is left to take."""
     claim_id, game_id = world.game_against(claimed, **changes)
-    before = {who: world.view("credit", who) for who in (world.prover, world.challenger)}
     stage = play(world, claimed, challenger, game_id, segments)
     c = world.view("claims", claim_id)
     if stage == Stage.PROVER_WON:
-        assert world.view("credit", world.prover) - before[world.prover] == CHALLENGER_BOND
+        with world.undone():
+            assert world.collect(world.prover, games=[game_id]) == CHALLENGER_BOND
         world.evm.now = c["deadline"] + 1
-        world.send(world.other, "finalise", claim_id)
+        assert world.collect(world.prover, [claim_id], [game_id]) == PROVER_BOND + CHALLENGER_BOND
         assert world.view("claims", claim_id)["status"] == 2
-        paid = world.evm.balance(world.prover)
-        world.send(world.prover, "withdraw", [])
-        assert world.evm.balance(world.prover) - paid == PROVER_BOND + CHALLENGER_BOND
-        world.refuses("WrongStage", world.challenger, "withdraw", [game_id])
-        world.refuses("NothingToWithdraw", world.challenger, "withdraw", [])
+        world.cannot_collect("NotCollectable", world.challenger, games=[game_id])
+        world.cannot_collect("NothingToWithdraw", world.challenger)
     else:
         assert c["status"] == 3
-        paid = world.evm.balance(world.challenger)
-        world.send(world.challenger, "withdraw", [game_id])
-        assert world.evm.balance(world.challenger) - paid == CHALLENGER_BOND + PROVER_BOND // 2
-        assert world.view("burnt") >= PROVER_BOND - PROVER_BOND // 2
-        world.refuses("NothingToWithdraw", world.prover, "withdraw", [])
-        world.refuses("NotCollectable", world.challenger, "withdraw", [game_id])
+        assert world.collect(world.challenger, games=[game_id]) == CHALLENGER_BOND + PROVER_BOND // 2
+        assert world.burnt >= PROVER_BOND - PROVER_BOND // 2
+        world.cannot_collect("NotCollectable", world.prover, games=[game_id])
+        world.cannot_collect("NotCollectable", world.challenger, games=[game_id])
+    assert world.view("games", game_id)["collected"]
     return stage
 
 
@@ -37,7 +34,7 @@ def outcome(world: World, claimed: Run, challenger: Run, segments: list[int] | N
 def test_a_liar_is_caught(k):
     world = World(k)
     assert outcome(world, Lie(13, wrong=7), Run(13)) == Stage.CHALLENGER_WON
-    assert world.evm.balance(world.opml) == world.view("burnt")
+    assert world.evm.balance(world.opml) == world.burnt
 
 
 @pytest.mark.parametrize("k", [2, 3, 4, 16, 64])
