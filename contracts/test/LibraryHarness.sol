@@ -42,11 +42,12 @@ contract LibraryHarness {
         return KSection.commit(states, length, k);
     }
 
-    function ends(bytes32 lo, bytes32 hi, uint256 p, uint256 j, bytes32[] calldata opening)
+    function ends(uint256 p, uint256 j, bytes32 lo, bytes32 hi, bytes32[] calldata opening)
         external
         pure
-        returns (bytes32, bytes32, bytes32)
+        returns (bytes32 root, bytes32, bytes32)
     {
-        return KSection.ends(lo, hi, p, j, opening);
+        (lo, hi, root) = KSection.ends(lo, hi, p, j, opening);
+        return (root, lo, hi);
     }
 }
