@@ -174,6 +174,13 @@ class ModelMemory:
         """M, the number of tiles."""
         return self._ends[-1] if self._ends else 0
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what is this computation's own, about: tensors and their nodes, without the constants."""
+        own = [region for region in self._regions if region.first_tile is not None]
+        # 32 bytes for each page of 4096, and as much again for all nodes above.
+        return sum(region.data.nbytes + region.data.nbytes // 64 for region in own)
+
     def root(self, m: int) -> bytes:
         """S_m, 0 <= m <= tiles."""
         return self.node(MODEL_LEVEL, 0, m)

@@ -4,7 +4,7 @@ Pages and nodes are kept where they differ from the source. A write marks the pa
 hashes what is dirty below it and nothing else. Nodes below a page are not kept: a page is rehashed in microseconds.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final, Protocol
 
 import numpy as np
@@ -80,6 +80,16 @@ class Memory:
         other._nodes = [level.copy() for level in self._nodes]
         self._owned.clear()
         return other
+
+    @property
+    def own_pages(self) -> Collection[Page]:
+        """The pages that differ from the source's; forks share them."""
+        return self._pages.values()
+
+    @property
+    def own_nodes(self) -> int:
+        """How many nodes are kept."""
+        return sum(map(len, self._nodes))
 
     # Bytes.
 

@@ -15,6 +15,9 @@ from vm.state import State
 _FIRST_INTERVAL: Final = 1 << 16
 _EVEN_KEPT: Final = 128
 _ASKED_KEPT: Final = 128
+# What a kept state takes in this process, without its pages: itself, and an entry for each of its nodes.
+_STATE_BYTES: Final = 8192
+_NODE_BYTES: Final = 100
 
 
 class MachineTrace:
@@ -30,6 +33,13 @@ class MachineTrace:
         self._asked: list[int] = []
         self._hashes: dict[int, bytes] = {}
         self._steps: int | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the kept states take, about; a page that several share is counted once."""
+        memories = [state.memory for state in self._states.values()]
+        pages = {id(page): page.nbytes for memory in memories for page in memory.own_pages}
+        return sum(pages.values()) + sum(_STATE_BYTES + _NODE_BYTES * memory.own_nodes for memory in memories)
 
     @property
     def steps(self) -> int:

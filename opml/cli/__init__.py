@@ -20,6 +20,7 @@ COMMANDS = {
     "prove": ("opml.cli.prove", "Run a model, post the claim with its bond, and defend it until it is final."),
     "challenge": ("opml.cli.challenge", "Re-run a claim and, if it is wrong, play the game to the verdict."),
     "audit": ("opml.cli.audit", "Check a receipt, and run any of its operators again."),
+    "watch": ("opml.cli.watch", "Watch a chain: re-run every claim on given models, challenge what is wrong."),
     "claims": ("opml.cli.claims", "List the claims on a chain and what became of them."),
     "devnet": ("opml.cli.devnet", "Serve a local chain over JSON-RPC, for a prover and a challenger to meet on."),
     "vm": ("opml.cli.vm", "Run any RV64IM program in the step machine, or compare its implementations on it."),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from opml.chain.outbox import Outbox
-from opml.errors import ChainError, RevertError
+from opml.errors import ChainError, RevertError, UnreachableError
 
 # A refused transaction is tried again after the poll interval, then twice that, up to a block of a slow chain.
 LONGEST_WAIT = 12.0
@@ -81,24 +81,28 @@ class Errands:
     ) -> bool:
         """Sends a transaction unless its key is not free; whether it was sent. `fields` go with its events.
 
-        After a refusal it is not tried again for `hurry` seconds at most. Raises ChainError where the node is away or
-        refuses without a revert: the others need not be tried now.
+        After a refusal it is not tried again for a while, `hurry` seconds at most. Raises UnreachableError where the
+        node is away: then the others need not be tried now.
         """
         if not self.free(key):
             return False
         try:
             ticket = self._outbox.send(self._address, data, value, label=kind)
-        except RevertError as error:
-            self._wait(key, hurry)
-            level = "info" if self._refused[key][0] < DOUBTFUL else "warning"
-            self._emit("refused", level, kind=kind, reason=error.reason, times=self._refused[key][0], **fields)
-            return False
-        except ChainError:
+        except UnreachableError:
             self._wait(key, hurry)
             raise
+        except ChainError as error:
+            self._wait(key, hurry)
+            level = "info" if isinstance(error, RevertError) and self._refused[key][0] < DOUBTFUL else "warning"
+            self._emit("refused", level, kind=kind, reason=_reason(error), times=self._refused[key][0], **fields)
+            return False
         self._flying[key] = _Flight(ticket, kind, fields, self._clock())
         self._emit("sent", kind=kind, **fields)
         return True
+
+    def unknown(self) -> list[str]:
+        """Kinds of the transactions of which it is not known whether they were mined."""
+        return [flight.kind for flight in self._flying.values() if flight.block is None]
 
     def refusals(self, key: Hashable) -> int:
         """How often in a row this transaction was refused."""
@@ -127,9 +131,7 @@ class Errands:
                 continue
             del self._flying[key]
             self._wait(key, LONGEST_WAIT)
-            error = outcome.error
-            reason = error.reason if isinstance(error, RevertError) else str(error)
-            self._emit("failed", "warning", kind=flight.kind, reason=reason, **flight.fields)
+            self._emit("failed", "warning", kind=flight.kind, reason=_reason(outcome.error), **flight.fields)
 
     def arrive(self, block: int) -> None:
         """The loop knows the chain up to `block`: what was mined until then is no longer under way."""
@@ -150,3 +152,7 @@ class Errands:
         times = self.refusals(key)
         pause = min(self._poll * 2**times, LONGEST_WAIT, max(hurry, 0.0))
         self._refused[key] = (times + 1, self._clock() + pause)
+
+
+def _reason(error: ChainError | None) -> str:
+    return error.reason if isinstance(error, RevertError) else str(error)

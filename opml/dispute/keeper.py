@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 from opml.chain.ledger import Ledger
 from opml.dispute.errands import Emit, Errands, quiet
@@ -19,7 +19,7 @@ from opml.dispute.moves import Move, Timeout
 from opml.dispute.player import Player
 from opml.dispute.purse import Purse
 from opml.dispute.workshop import Failed, Job, Report, Workshop
-from opml.errors import ChainError, OpmlError
+from opml.errors import ChainError, OpmlError, UnreachableError
 
 if TYPE_CHECKING:
     from opml.chain.client import OpmlClient
@@ -142,6 +142,13 @@ class Keeper:
         # Not the event: its lock may be held by the thread that the handler has interrupted.
         self._stopping = True
 
+    def finish(self, seconds: float) -> None:
+        """Waits until what was sent is mined, for at most so many seconds. Nothing new is sent."""
+        end = time.monotonic() + seconds
+        while self.errands.unknown() and time.monotonic() < end:
+            self.errands.settle()
+            time.sleep(min(self._poll, 0.2))
+
     def pause(self, seconds: float) -> None:
         """Waits, but not when there is a result."""
         if self._sleep is not None:
@@ -159,7 +166,7 @@ class Keeper:
         self.thinking.close()
         self.running.close()
 
-    def __enter__(self) -> "Keeper":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -243,9 +250,7 @@ class Keeper:
     def think(self) -> bool:
         """Offers the games on turn to the players; whether any of them has answered."""
         waiting = [
-            (view.time_left(self.now), view, role)
-            for view, role in self._on_turn()
-            if self._stuck.get(view.game_id, (0, 0.0))[1] <= time.monotonic()
+            (view.time_left(self.now), view, role) for view, role in self._on_turn() if not self._is_stuck(view.game_id)
         ]
         quick: list[Job] = []
         slow: dict[tuple[bytes, bytes, Role], list[tuple[int, GameView, ClaimView]]] = {}
@@ -310,6 +315,9 @@ class Keeper:
 
         return Job((key, tuple(view.game_id for _, view, _ in games)), (GAMES, games[0][0]), work)
 
+    def _is_stuck(self, game_id: bytes) -> bool:
+        return self._stuck.get(game_id, (0, 0.0))[1] > time.monotonic()
+
     def _failed(self, failure: Failed) -> None:
         """A player that cannot decide: its games are tried again later, the others go on."""
         code = failure.error.code if isinstance(failure.error, OpmlError) else "internal"
@@ -327,12 +335,19 @@ class Keeper:
         for left, view, move, seconds in self._moves():
             if sent >= SENT_PER_LOOK:
                 return True
-            sent += self._send(view, move, left, seconds)
+            try:
+                sent += self._send(view, move, left, seconds)
+            except UnreachableError:
+                raise
+            except Exception as error:  # one game must not hold up the others
+                self._failed(Failed(view.game_id, error))
         return self.purse.act() or bool(sent)
 
     def _moves(self) -> list[tuple[int, GameView, Move, float]]:
         moves: list[tuple[int, GameView, Move, float]] = []
         for game_id in self.tables.ours:
+            if self._is_stuck(game_id):
+                continue
             view = self.ledger.games[game_id]
             left = view.time_left(self.now)
             decided = self._decided.get(game_id)

@@ -83,6 +83,11 @@ class ModelTrace:
         return self._header
 
     @property
+    def nbytes(self) -> int:
+        """Bytes that the tensors and the machines' kept states take, about; without the model's constants."""
+        return self.memory.nbytes + sum(run.nbytes for run in self._machines.values())
+
+    @property
     def tiles(self) -> int:
         """Units of the tile phase."""
         return self.header.tiles
@@ -121,6 +126,11 @@ class MachineRun:
 
     def __init__(self, start: State, limit: int) -> None:
         self._trace = MachineTrace(start, limit)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the kept states take, about."""
+        return self._trace.nbytes
 
     @property
     def steps(self) -> int:

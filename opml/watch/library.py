@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from opml.compiler import CLOCK, WINDOW
 from opml.dispute.errands import Emit, quiet
 from opml.errors import OpmlError
 from opml.header import ModelHeader
@@ -27,8 +26,8 @@ class Library:
     """Models from files and from the files of folders, ONNX or image.
 
     An image's id is in its header, and is only believed once it was opened and validated, at the first claim about it.
-    An ONNX file has to be compiled to know its id, with this `window`, `clock`, `one_phase` and these `dims`. A claim's
-    model may have another window and clock than ours: `get` then makes the same model with those.
+    An ONNX file has to be compiled to know its id, with these `one_phase` and `dims`. A claim's model may have another
+    window and clock than ours: `get` then makes the same model with those.
     """
 
     def __init__(
@@ -36,15 +35,14 @@ class Library:
         files: Iterable[Path] = (),
         folders: Iterable[Path] = (),
         *,
-        window: int = WINDOW,
-        clock: int = CLOCK,
         one_phase: bool = False,
         dims: Mapping[str, int] | None = None,
         emit: Emit = quiet,
     ) -> None:
         self._files = list(files)
         self._folders = list(folders)
-        self._settings = {"window": window, "clock": clock, "one_phase": one_phase, "dims": dims}
+        self._one_phase = one_phase
+        self._dims = dims
         self._emit = emit
         self._seen: dict[Path, tuple[int, int]] = {}
         self._shelves: dict[bytes, _Shelf] = {}
@@ -109,7 +107,7 @@ class Library:
             if path.suffix == ".opml" and stamp is not None:
                 shelf = _Shelf(path, read_image(path).manifest.model_header())
             else:
-                model = load(path, **self._settings)  # type: ignore[arg-type]
+                model = load(path, one_phase=self._one_phase, dims=self._dims)
                 shelf = _Shelf(path, model.header, model)
         except OpmlError as error:
             if strict:

@@ -28,7 +28,11 @@ METRICS: Final[dict[str, tuple[str, str, tuple[str, ...]]]] = {
     "games_lost": ("counter", "Games lost: never by an honest player that is awake", ()),
     "transactions_sent": ("counter", "Transactions sent, by kind", ("kind",)),
     "transactions_mined": ("counter", "Transactions mined, by kind", ("kind",)),
-    "transactions_refused": ("counter", "Transactions that the contract refused before they were sent, by kind", ("kind",)),
+    "transactions_refused": (
+        "counter",
+        "Transactions that the contract refused before they were sent, by kind",
+        ("kind",),
+    ),
     "transactions_failed": ("counter", "Transactions sent that failed or vanished, by kind", ("kind",)),
     "transactions_replaced": ("counter", "Transactions sent again with higher fees", ()),
     "gas": ("counter", "Gas used", ()),

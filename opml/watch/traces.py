@@ -38,10 +38,19 @@ class Traces:
 
     `find` gives the model of a claim, opened, or None. Traces are kept for all games about the same model and input,
     the least recently used ones dropped where they would take more than `budget` bytes; the last one always stays.
+    `posted` are the input region's bytes for claims whose input is not on chain.
     """
 
-    def __init__(self, find: Callable[[ClaimView], Any], budget: int = 4 * GIB, emit: Emit = quiet) -> None:
+    def __init__(
+        self,
+        find: Callable[[ClaimView], Any],
+        budget: int = 4 * GIB,
+        emit: Emit = quiet,
+        *,
+        posted: bytes | None = None,
+    ) -> None:
         self._find = find
+        self._posted = posted
         self._budget = budget
         self._emit = emit
         self._lock = threading.Lock()
@@ -98,13 +107,18 @@ class Traces:
         model = self._find(claim)
         if model is None:
             raise DisputeError(f"there is no model 0x{claim.model_id.hex()} here")
-        if subtree_root(claim.input, model.header.input_level) != claim.input_root:
-            raise ChainError(f"the node's input of claim 0x{claim.claim_id.hex()} is not the one that was claimed on")
-        return model.infer_posted(claim.input)
+        data = claim.input if claim.input_posted or self._posted is None else self._posted
+        if subtree_root(data, model.header.input_level) != claim.input_root:
+            raise ChainError(f"the input of claim 0x{claim.claim_id.hex()} is not the one that was claimed on")
+        return model.infer_posted(data)
 
-    def _hold(self, claim: ClaimView) -> _Held:
+    def hold(self, claim: ClaimView, inference: Any = None) -> None:
+        """Gets the claim's trace ready, from its inference if that is there already. Raises OpmlError."""
+        self._hold(claim, inference)
+
+    def _hold(self, claim: ClaimView, inference: Any = None) -> _Held:
         start = time.perf_counter()
-        trace = self._infer(claim).trace
+        trace = (inference or self._infer(claim)).trace
         # The hash pass, which the first question would otherwise cost.
         trace.tile_root(trace.tiles)
         seconds = time.perf_counter() - start

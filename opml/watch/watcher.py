@@ -8,6 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from opml.chain.abi import artifact
+from opml.chain.outbox import DirectOutbox
 from opml.dispute.errands import Emit, quiet
 from opml.dispute.game import ClaimStatus, ClaimView, Role
 from opml.dispute.keeper import CLAIMS, POLL_SECONDS, Keeper
@@ -78,6 +79,8 @@ class Watcher(Keeper):
         self.traces = Traces(self._model, memory, emit)
         self.library = library
         self.limits = limits or Limits()
+        if outbox is None and not self.limits.send:
+            outbox = DirectOutbox(_nothing_is_sent)
         super().__init__(
             client,
             account,
@@ -279,6 +282,10 @@ class Watcher(Keeper):
             self._held_back = limit
             self.emit("limit-reached", "error", limit=limit, claims=claims)
         return False
+
+
+def _nothing_is_sent(*_: object) -> Any:
+    raise ChainError("nothing is sent")
 
 
 def _key(claim_id: bytes) -> tuple[str, bytes]:
