@@ -1,7 +1,7 @@
 """What `prove` does beyond `run`, as a share of the inference. The goal: at most 5 % from 10 ms on.
 
 Of one claim: the input region's bytes are laid out and read back, the output is hashed, and the call is encoded.
-Shown apart: what is done once per model (the Merkle path of its input region), and the chain's own transaction.
+Shown apart: the chain's own transaction.
 """
 
 import runpy
@@ -37,7 +37,7 @@ def claim_work(model: Model, inputs: Mapping[str, Array], outputs: dict[str, Arr
     posted = input_bytes(program, inputs)
     read_input(program, posted)
     root = Inference(model, posted, outputs).output_root
-    return artifact("Opml").abi.encode_call("claim", model.model_id, posted, root, 0, model.input_path)
+    return artifact("Opml").abi.encode_call("claim", model.model_id, posted, root, 0)
 
 
 def measure(name: str, proto: onnx.ModelProto, runs: int, threads: int | None) -> dict[str, Any]:
@@ -45,7 +45,6 @@ def measure(name: str, proto: onnx.ModelProto, runs: int, threads: int | None) -
     random = np.random.default_rng(0)
     inputs = {port: random.integers(0, 17, kind.shape).astype(kind.dtype.numpy) for port, kind in model.inputs.items()}
     outputs = model.run(inputs, threads)
-    once = seconds(lambda: model.input_path)
     claim_work(model, inputs, outputs)
 
     inference, beyond, share = [], [], []
@@ -65,7 +64,6 @@ def measure(name: str, proto: onnx.ModelProto, runs: int, threads: int | None) -
         "inference_s": Spread.of(inference),
         "beyond_s": Spread.of(beyond),
         "share": Spread.of(share),
-        "once_per_model_s": once,
         "transaction_s": Spread.of(transaction),
     }
 
@@ -83,7 +81,6 @@ def main() -> int:
         "inference": lambda r: r["inference_s"].text("ms", 1e3),
         "beyond": lambda r: r["beyond_s"].text("ms", 1e3),
         "share": lambda r: r["share"].text("%", 100),
-        "once per model": lambda r: f"{r['once_per_model_s'] * 1e3:.3g} ms",
         "transaction": lambda r: r["transaction_s"].text("ms", 1e3),
     }
     show("prove beyond run", results, columns, options.json)

@@ -36,7 +36,7 @@ def main() -> None:
     faulty = Bluff(with_fault(inference.trace, weight.address + 3, bit=6, hidden=True), step=1000)
 
     register(client, prover, model)
-    claim_id, _ = client.claim(model.model_id, inference.posted, faulty.output_root, 0, model.input_path, prover)
+    claim_id, _ = client.claim(model.model_id, inference.posted, faulty.output_root, 0, prover)
     print(f"claimed: output root 0x{faulty.output_root.hex()}")
     print(f"  truth: output root 0x{inference.output_root.hex()}")
 

@@ -10,7 +10,7 @@ from opml.dispute.game import ClaimStatus, ClaimView, Role
 from opml.dispute.player import Player, player
 from opml.dispute.selfcheck import self_check
 from opml.model import Inference, Model
-from opml.prover import claim_of, quiet
+from opml.prover import claim_of, input_of, party_of, quiet
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,15 @@ class Verdict:
     status: ClaimStatus
 
 
-def examine(client: OpmlClient, claim_id: bytes, model: Model) -> tuple[ClaimView, Inference]:
-    """The claim, and the inference that it should be. Raises DisputeError where it is about another model."""
+def examine(
+    client: OpmlClient, claim_id: bytes, model: Model, posted: bytes | None = None
+) -> tuple[ClaimView, Inference]:
+    """The claim, and the inference that it should be. `posted` are the input's bytes, where they are not on chain.
+
+    Raises DisputeError where the claim is about another model, InputError where it is about another input.
+    """
     claim = claim_of(client, claim_id, model)
-    return claim, model.infer_posted(claim.input)
+    return claim, model.infer_posted(input_of(claim, model, posted))
 
 
 def challenge_claim(
@@ -39,6 +44,8 @@ def challenge_claim(
     model: Model,
     *,
     salt: int = 0,
+    party: str | None = None,
+    posted: bytes | None = None,
     who: Player | None = None,
     progress: Progress = quiet,
     sleep: Sleep = time.sleep,
@@ -47,17 +54,19 @@ def challenge_claim(
     """Re-runs a claim; if it is false, checks a few tiles in the machine, bonds, plays to the verdict and withdraws.
 
     May be stopped and called again at any time: it goes on with the game it finds. `salt` tells several games of one
-    challenger against one claim apart. `who` is the player; by default an honest one. Raises DisputeError and
-    SelfCheckError.
+    challenger against one claim apart. `party` is the challenger, if the account is only its delegate: it has begun the
+    game itself. `posted` are the input region's bytes, for a claim whose input is not on chain. `who` is the player; by
+    default an honest one. Raises DisputeError, InputError and SelfCheckError.
     """
-    claim, inference = examine(client, claim_id, model)
+    party = party_of(client, account, party)
+    claim, inference = examine(client, claim_id, model, posted)
     if claim.output_root == inference.output_root:
         return Verdict(True, None, None, claim.status)
     self_check(model.header, inference.memory)
-    game_id = challenge(client, account, claim_id, inference.trace, salt)
+    game_id = challenge(client, account, claim_id, inference.trace, salt, party)
     if game_id is None:
         return Verdict(False, None, None, claim.status)
     honest = who or player(inference.trace, Role.CHALLENGER)
     winner = play(client, account, game_id, honest, progress=progress, sleep=sleep, poll=poll)
-    status = settle(client, account, claim_id, sleep=sleep, poll=poll)
+    status = settle(client, account, claim_id, party=party, sleep=sleep, poll=poll)
     return Verdict(False, game_id, winner, status)

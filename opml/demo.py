@@ -108,9 +108,6 @@ class Party:
         view = self._client.game_view(game_id)
         return self._told(move.method, self._client.move(game_id, move, account), view, move)
 
-    def finalise(self, *args: Any) -> Receipt:
-        return self._told("finalise", self._client.finalise(*args))
-
     def withdraw(self, *args: Any) -> Receipt:
         return self._told("withdraw", self._client.withdraw(*args))
 
@@ -180,9 +177,7 @@ class Arena:
         model, account = inference.model, self.prover.account
         register(self.prover, account, model)
         self._nonce += 1
-        claim_id, _ = self.prover.claim(
-            model.model_id, inference.posted, output_root, self._nonce, model.input_path, account
-        )
+        claim_id, _ = self.prover.claim(model.model_id, inference.posted, output_root, self._nonce, account)
         return claim_id
 
     def _play(self, game_id: bytes, traces: dict[Role, Trace]) -> GameView:
@@ -203,8 +198,6 @@ class Arena:
         claim = self.client.claim_view(claim_id)
         if claim.status is ClaimStatus.PENDING:
             self.chain.advance(max(claim.deadline - self.client.now(), 0) + 1)
-            self.prover.start()
-            self.prover.finalise(claim_id, self.prover.account)
         paid.start()
         withdraw(paid, paid.account, claim_id)
         scene.status = self.client.claim_view(claim_id).status

@@ -14,8 +14,9 @@ from opml.errors import ModelError
 from opml.graph import Array, TensorType
 from opml.header import ModelHeader
 from opml.image import Image, write_image
-from opml.model_memory import bare_memory, constant_regions, input_bytes, model_memory, output_root, read_input
+from opml.model_memory import constant_regions, input_bytes, model_memory, output_root, read_input
 from opml.validator import open_image
+from vm.merkle import subtree_root
 
 if TYPE_CHECKING:
     from opml.evidence.receipt import ClaimJson, Receipt
@@ -91,11 +92,6 @@ class Model:
         return Inference(self, posted, outputs, tensors)
 
     @cached_property
-    def input_path(self) -> bytes:
-        """The encoded path from the (empty) input region to the model root."""
-        return bare_memory(self.image, self.constant_regions).input_path()
-
-    @cached_property
     def constant_regions(self) -> list[Region]:
         """Guest, table and constants, which all inferences share; hashed when first asked for."""
         return constant_regions(self.image)
@@ -114,6 +110,11 @@ class Inference:
         self.posted = posted
         self.outputs = outputs
         self._tensors = tensors
+
+    @cached_property
+    def input_root(self) -> bytes:
+        """Root of the input region."""
+        return subtree_root(self.posted, self.model.header.input_level)
 
     @cached_property
     def output_root(self) -> bytes:

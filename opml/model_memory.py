@@ -32,11 +32,6 @@ def constant_regions(image: Image) -> list[Region]:
     return regions
 
 
-def bare_memory(image: Image, constants: Sequence[Region]) -> ModelMemory:
-    """The memory with nothing but the model in it; for its root and the path of its input region."""
-    return ModelMemory(constants, _place(image.program.input_region), _place(image.program.output_region))
-
-
 def model_memory(
     image: Image, tensors: Mapping[str, Array], posted: bytes, constants: Sequence[Region]
 ) -> ModelMemory:

@@ -10,8 +10,9 @@ from opml.dispute.driver import POLL_SECONDS, Progress, Sleep, defend, existing_
 from opml.dispute.game import ClaimStatus, ClaimView, GameView, Role
 from opml.dispute.moves import Move
 from opml.dispute.player import Player, player
-from opml.errors import DisputeError
+from opml.errors import DisputeError, InputError
 from opml.model import Inference, Model
+from vm.merkle import subtree_root
 
 if TYPE_CHECKING:
     from opml.chain.base import Receipt
@@ -36,18 +37,28 @@ def register(client: Any, account: Any, model: Model, uri: str = "") -> "Receipt
 
 
 def post_claim(
-    client: OpmlClient, account: Any, inference: Inference, *, nonce: int | None = None, uri: str = ""
+    client: OpmlClient,
+    account: Any,
+    inference: Inference,
+    *,
+    nonce: int | None = None,
+    uri: str = "",
+    input_uri: str | None = None,
 ) -> PostedClaim:
     """Posts the claim that this inference is right, with the prover's bond.
 
-    `nonce` tells equal claims of one prover apart; by default it is random. Raises ChainError and RevertError.
+    `nonce` tells equal claims of one prover apart; by default it is random. With `input_uri`, which says where the
+    input's bytes can be had, only their root goes on chain: nobody can check the claim who has not the bytes. Raises
+    ChainError and RevertError.
     """
     model = inference.model
     registered = register(client, account, model, uri)
     number = secrets.randbits(64) if nonce is None else nonce
-    claim_id, claimed = client.claim(
-        model.model_id, inference.posted, inference.output_root, number, model.input_path, account
-    )
+    if input_uri is None:
+        claim_id, claimed = client.claim(model.model_id, inference.posted, inference.output_root, number, account)
+    else:
+        roots = (inference.input_root, inference.output_root)
+        claim_id, claimed = client.claim_by_root(model.model_id, *roots, number, input_uri, account)
     return PostedClaim(claim_id, registered, claimed)
 
 
@@ -62,12 +73,44 @@ def claim_of(client: OpmlClient, claim_id: bytes, model: Model) -> ClaimView:
     return claim
 
 
+def input_of(claim: ClaimView, model: Model, given: bytes | None = None) -> bytes:
+    """The bytes of a claim's input region: those on chain, or else those given. They have the claim's root.
+
+    Raises InputError where there are none, or where they are others.
+    """
+    data = claim.input if claim.input_posted else given
+    if data is None:
+        where = f"; its prover says that it can be had at {claim.input_uri}" if claim.input_uri else ""
+        raise InputError(f"the claim's input is not on chain{where}", "give it with --input")
+    size, level = model.header.input_bytes, model.header.input_level
+    if len(data) != size or subtree_root(data, level) != claim.input_root:
+        raise InputError("the input is not the one that the claim is about: its root is another")
+    return data
+
+
+def party_of(client: OpmlClient, account: Any, party: str | None) -> str:
+    """Whose claims and games the account looks after: its own, or those of a party that has made it its delegate.
+
+    Raises DisputeError where the party has not.
+    """
+    if party is None or party == account.address:
+        return str(account.address)
+    if not client.is_delegate(party, account.address):
+        raise DisputeError(
+            f"{account.address} is no delegate of {party}",
+            f"with the key of {party}: opml delegate {account.address}",
+        )
+    return party
+
+
 def defend_claim(
     client: OpmlClient,
     account: Any,
     claim_id: bytes,
     model: Model,
     *,
+    party: str | None = None,
+    posted: bytes | None = None,
     who: Player | None = None,
     progress: Progress = quiet,
     sleep: Sleep = time.sleep,
@@ -76,16 +119,19 @@ def defend_claim(
     """Answers every challenge until the claim is final or rejected, then withdraws what is ours.
 
     Needs nothing but the chain and the model, so it may be stopped and called again at any time. The model is run again
-    only when somebody challenges. `who` is the player; by default an honest one. Raises DisputeError.
+    only when somebody challenges. `party` is the prover, if the account is only its delegate; `posted` the input
+    region's bytes, for a claim whose input is not on chain; `who` the player, by default an honest one. Raises
+    DisputeError and InputError.
     """
-    claim = claim_of(client, claim_id, model)
-    if claim.prover != account.address:
-        raise DisputeError(f"the claim was posted by {claim.prover}, not by {account.address}")
+    claim, party = claim_of(client, claim_id, model), party_of(client, account, party)
+    if claim.prover != party:
+        raise DisputeError(f"the claim was posted by {claim.prover}, not by {party}")
+    data = input_of(claim, model, posted)
     honest: list[Player] = [] if who is None else [who]
 
     def play(view: GameView, now: int) -> Move | None:
         if not honest:
-            honest.append(player(model.infer_posted(claim.input).trace, Role.PROVER))
+            honest.append(player(model.infer_posted(data).trace, Role.PROVER))
         return honest[0](view, now)
 
-    return defend(client, account, claim_id, play, progress=progress, sleep=sleep, poll=poll)
+    return defend(client, account, claim_id, play, party=party, progress=progress, sleep=sleep, poll=poll)

@@ -26,8 +26,7 @@ ACTS = {
     "registerModel": "makes the model known to the contract",
     "claim": "posts the input, the output's root and a bond",
     "challenge": "has another result, and puts down a bond",
-    "finalise": "the window has passed: makes the claim final",
-    "withdraw": "withdraws bond and winnings",
+    "withdraw": "takes its own: bond and winnings",
 }
 
 

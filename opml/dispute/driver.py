@@ -112,7 +112,7 @@ def defend(
         if failures and not any(game.turn for game in games):
             raise failures[0]
         claim = existing_claim(court, claim_id)
-        if claim.status is not ClaimStatus.PENDING and not claim.open_games or should_finalise(claim, court.now()):
+        if not claim.open_games and (claim.status is not ClaimStatus.PENDING or should_finalise(claim, court.now())):
             withdraw(court, account, claim_id, party)
             claim = existing_claim(court, claim_id)
         return games, claim
@@ -142,7 +142,7 @@ def challenge(
         return None
     if challenger != account.address:
         raise DisputeError(
-            f"{challenger} has no game against the claim", "it begins one itself, with its own bond: challenge without --for"
+            f"{challenger} has no game against the claim", "it has to begin one itself; a delegate goes on with it"
         )
     game_id, _ = court.challenge(claim_id, salt, account)
     return game_id

@@ -133,11 +133,11 @@ class GameView:
     """A game as the contract has it, with what only the events carry: `lo`, `hi` and the last posted states.
 
     The disputed range is `[position, position + length)`: both sides agree on `lo`, the state before it, and not on
-    `hi`, the state after it; all of it is empty before the game is opened. In the tile phase the states are roots of the
-    model half and `tile` equals `position`; in the instruction phase they are machine states of tile `tile`. `states` is
-    the post the challenger has to choose from, in order of its boundaries; empty unless the stage is CHOOSE. A clock
-    holds the seconds its side had left when the last move was made, at `last_move`. `collected`: the winner has been
-    paid what he won in this game.
+    `hi`, the state after it; all of it is empty before the game is opened. In the tile phase the states are roots of
+    the model half and `tile` equals `position`; in the instruction phase they are machine states of tile `tile`.
+    `states` is the post the challenger has to choose from, in order of its boundaries; empty unless the stage is
+    CHOOSE. A clock holds the seconds its side had left when the last move was made, at `last_move`. `collected`: the
+    winner has been paid what he won in this game.
     """
 
     game_id: bytes

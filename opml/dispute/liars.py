@@ -31,7 +31,8 @@ class Spot:
 
 
 def flip(data: bytes, offset: int) -> bytes:
-    """`data` with the lowest bit of the byte at `offset` inverted."""
+    """`data` with the lowest bit of the byte at `offset` (from the end, if negative) inverted."""
+    offset %= len(data)
     return data[:offset] + bytes([data[offset] ^ 1]) + data[offset + 1 :]
 
 
@@ -323,7 +324,7 @@ LIARS: dict[str, Liar] = {
     ),
     "input-path": Liar(
         "an opening move with another input path",
-        tamper=_spoil_opening(lambda move: replace(move, input_path=flip(move.input_path, len(move.input_path) - 1))),
+        tamper=_spoil_opening(lambda move: replace(move, input_path=flip(move.input_path, -1))),
     ),
     "final-root": Liar(
         "an opening move with another final root",
@@ -331,7 +332,7 @@ LIARS: dict[str, Liar] = {
     ),
     "output-path": Liar(
         "an opening move with another output path",
-        tamper=_spoil_opening(lambda move: replace(move, output_path=flip(move.output_path, len(move.output_path) - 1))),
+        tamper=_spoil_opening(lambda move: replace(move, output_path=flip(move.output_path, -1))),
     ),
     **{f"silent-{turn}": Liar(f"silence from move {turn + 1} on", tamper=_silent_from(turn)) for turn in range(TURNS)},
 }

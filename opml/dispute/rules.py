@@ -50,7 +50,7 @@ def depth(count: int) -> int:
 
 
 def range_hash(lo: bytes, hi: bytes, root: bytes = b"") -> bytes:
-    """What the chain keeps of a disputed range: the hash of the states at its ends, and of the root of a post if any."""
+    """What the chain keeps of a disputed range: the hash of the states at its ends, and of a post's root, if any."""
     return keccak256(lo + hi + root)
 
 

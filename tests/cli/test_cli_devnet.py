@@ -40,7 +40,7 @@ with numpy.load(digits) as scans:
     inference = model.infer({"image": scans["images"][6]})
 bluff = lie(inference, 1)
 register(client, account, model)
-claim_id, _ = client.claim(model.model_id, inference.posted, bluff.output_root, 5, model.input_path, account)
+claim_id, _ = client.claim(model.model_id, inference.posted, bluff.output_root, 5, account)
 print("0x" + claim_id.hex(), flush=True)
 print(defend_claim(client, account, claim_id, model, who=player(bluff, Role.PROVER), poll=0.05).name)
 """

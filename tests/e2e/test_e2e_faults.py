@@ -47,9 +47,7 @@ class World:
     def claim(self, inference: Inference, output_root: bytes) -> bytes:
         self.nonce += 1
         model, account = inference.model, self.accounts[Role.PROVER]
-        return self.client.claim(model.model_id, inference.posted, output_root, self.nonce, model.input_path, account)[
-            0
-        ]
+        return self.client.claim(model.model_id, inference.posted, output_root, self.nonce, account)[0]
 
     def match(self, inference: Inference, lying: Role, claimed: bytes, liar: Player) -> GameView:
         """Claim, challenge, play to the verdict, withdraw: the honest side must gain, and the books must balance."""
@@ -66,7 +64,6 @@ class World:
         claim = self.client.claim_view(claim_id)
         if honest is Role.PROVER:
             self.chain.advance(max(claim.deadline - self.client.now(), 0) + 1)
-            self.client.finalise(claim_id, self.accounts[honest])
         withdraw(self.client, self.accounts[honest], claim_id)
         status = self.client.claim_view(claim_id).status
         assert status is (ClaimStatus.FINAL if honest is Role.PROVER else ClaimStatus.REJECTED)
