@@ -7,7 +7,7 @@ run before it, and whoever reads the whole file finds every change but one to th
 import fcntl
 import mmap
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, cast
@@ -101,10 +101,7 @@ def check_log(path: str | os.PathLike[str], receipts: Sequence[Receipt] = ()) ->
     roots: dict[int, str] = {}
     tree = LogTree()
     with _locked(file_name, "rb", fcntl.LOCK_SH) as file:
-        for entry, lines in _runs(file, file_name):
-            for position, line in enumerate(lines, tree.size):
-                if said.get(position, line) != line:
-                    raise EvidenceError(_line(position), f"{file_name} has not in that line what the receipt says")
+        for entry, lines in _runs(file, file_name, said):
             if [to_hex(peak) for peak in tree.peaks] != entry.before.peaks or tree.size != entry.before.size:
                 raise EvidenceError(_line(tree.size), f"{file_name} was changed before the run that begins there")
             tree = LogTree(tree.size, tree.peaks)
@@ -119,15 +116,18 @@ def check_log(path: str | os.PathLike[str], receipts: Sequence[Receipt] = ()) ->
     return tree.size
 
 
-def _runs(file: BinaryIO, path: Path) -> Iterator[tuple[RunEntry, list[bytes]]]:
-    """Each run's first entry and all its lines. Raises ReceiptError where a line is not what has to be there."""
+def _runs(file: BinaryIO, path: Path, said: Mapping[int, bytes]) -> Iterator[tuple[RunEntry, list[bytes]]]:
+    """Each run's first entry and all its lines. `said` are lines by position that must be there.
+
+    Raises EvidenceError where such a line is another, ReceiptError where a line is none of a log's.
+    """
     position = 0
-    while line := _line_at(file, path, position):
+    while line := _line_at(file, path, position, said):
         entry = _run_entry(line, _line(position), f"{_line(position)} of {path}")
         lines = [line]
         for index in range(entry.nodes):
             where = _line(position + len(lines))
-            line = _line_at(file, path, position + len(lines))
+            line = _line_at(file, path, position + len(lines), said)
             if not line:
                 raise ReceiptError("log", f"the last run of {path} has not its {entry.nodes + 1} lines", _HINT)
             node = parse_json(NodeEntry, line, where, f"{where} of {path}")
@@ -138,9 +138,11 @@ def _runs(file: BinaryIO, path: Path) -> Iterator[tuple[RunEntry, list[bytes]]]:
         yield entry, lines
 
 
-def _line_at(file: BinaryIO, path: Path, position: int) -> bytes:
+def _line_at(file: BinaryIO, path: Path, position: int, said: Mapping[int, bytes]) -> bytes:
     """The next line without its end; empty at the file's end."""
     line = file.readline(LINE_MAX)
+    if line and said.get(position, line[:-1]) != line[:-1]:
+        raise EvidenceError(_line(position), f"{_line(position)} of {path} is not what the receipt says")
     if line and not line.endswith(b"\n"):
         raise ReceiptError(_line(position), f"{_line(position)} of {path} is cut off, or too long", _HINT)
     if line == b"\n":
