@@ -14,7 +14,7 @@ from opml.errors import ModelError
 from opml.graph import Array, TensorType
 from opml.header import ModelHeader
 from opml.image import Image, write_image
-from opml.model_memory import constant_regions, input_bytes, model_memory, output_root, read_input
+from opml.model_memory import constant_regions, input_bytes, model_memory, output_bytes, output_root, read_input
 from opml.validator import open_image
 from vm.merkle import subtree_root
 
@@ -115,6 +115,11 @@ class Inference:
     def input_root(self) -> bytes:
         """Root of the input region."""
         return subtree_root(self.posted, self.model.header.input_level)
+
+    @cached_property
+    def output(self) -> bytes:
+        """The output region's bytes: what a consumer on chain is given."""
+        return output_bytes(self.model.image.program, self.outputs)
 
     @cached_property
     def output_root(self) -> bytes:

@@ -70,6 +70,11 @@ def input_bytes(program: Program, values: Mapping[str, Array]) -> bytes:
     return _region_bytes(program, program.input_region, program.inputs, values).tobytes()
 
 
+def output_bytes(program: Program, values: Mapping[str, Array]) -> bytes:
+    """The output region's bytes, from the outputs by name alone. InputError as above."""
+    return _region_bytes(program, program.output_region, program.outputs, values).tobytes()
+
+
 def output_root(program: Program, values: Mapping[str, Array]) -> bytes:
     """Root of the output region, from the outputs by name alone. InputError as above."""
     region = program.output_region

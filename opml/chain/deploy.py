@@ -77,6 +77,34 @@ def ensure_dev_contract(
     return deploy(chain, account, prover_bond, challenger_bond, k).address
 
 
+def deploy_market(chain: Chain, account: "LocalAccount", opml: str) -> Deployment:
+    """Deploys an InferenceMarket for the claims at `opml`."""
+    market = artifact("InferenceMarket")
+    receipt = chain.transact(account, None, market.bytecode + market.abi.encode_constructor(checksum(opml)))
+    assert receipt.contract is not None
+    return Deployment(receipt.contract, opml, receipt.block, receipt.gas_used)
+
+
+def dev_market(chain: Chain) -> str | None:
+    """The market that `ensure_dev_market` deployed on this chain; None where nobody has."""
+    address = create_address(dev_accounts()[-1].address, 2)
+    return address if chain.code(address) else None
+
+
+def ensure_dev_market(chain: Chain) -> str:
+    """The address of the market on a development chain, beside opml; always the same. Raises ChainError as above."""
+    found = dev_market(chain)
+    if found is not None:
+        return found
+    opml, account = ensure_dev_contract(chain), dev_accounts()[-1]
+    if chain.nonce(account.address) != 2:
+        raise ChainError(
+            f"there is no market where a development chain has it, and {account.address} was used for something else",
+            "name the market, or begin a new chain",
+        )
+    return deploy_market(chain, account, opml).address
+
+
 def create_address(sender: str, nonce: int) -> str:
     """The address of the contract that an account creates with a transaction of this nonce."""
     from eth_utils.crypto import keccak

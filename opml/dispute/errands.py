@@ -77,9 +77,18 @@ class Errands:
         return any(times < DOUBTFUL and when > now for times, when in self._refused.values())
 
     def send(
-        self, key: Hashable, kind: str, data: bytes, value: int = 0, *, hurry: float = LONGEST_WAIT, **fields: Any
+        self,
+        key: Hashable,
+        kind: str,
+        data: bytes,
+        value: int = 0,
+        *,
+        to: str | None = None,
+        hurry: float = LONGEST_WAIT,
+        **fields: Any,
     ) -> bool:
-        """Sends a transaction unless its key is not free; whether it was sent. `fields` go with its events.
+        """Sends a transaction unless its key is not free; whether it was sent. `fields` go with its events; `to` is
+        another contract than usual.
 
         After a refusal it is not tried again for a while, `hurry` seconds at most. Raises UnreachableError where the
         node is away: then the others need not be tried now.
@@ -87,7 +96,7 @@ class Errands:
         if not self.free(key):
             return False
         try:
-            ticket = self._outbox.send(self._address, data, value, label=kind)
+            ticket = self._outbox.send(to or self._address, data, value, label=kind)
         except UnreachableError:
             self._wait(key, hurry)
             raise
