@@ -5,12 +5,15 @@ on it. The heavy libraries (web3, py-evm, eth-account) are imported only when a 
 """
 
 import os
+from typing import TYPE_CHECKING, Any
 
 from opml.chain.base import Chain, Log, Receipt
-from opml.chain.client import OpmlClient
 from opml.chain.connection import connect
 from opml.chain.deploy import Deployment, deploy, dev_contract, ensure_dev_contract
 from opml.chain.outbox import Outbox, Outcome
+
+if TYPE_CHECKING:
+    from opml.chain.client import OpmlClient
 
 __all__ = [
     "Chain",
@@ -28,3 +31,12 @@ __all__ = [
 
 # The fastest keccak for the EVM; the library's own choice would be a slower one. Read at the first hash.
 os.environ.setdefault("ETH_HASH_BACKEND", "pysha3")
+
+
+def __getattr__(name: str) -> Any:
+    # Ids and commitments are hashed with compiled kernels, whose library takes a while to import.
+    if name == "OpmlClient":
+        from opml.chain.client import OpmlClient
+
+        return OpmlClient
+    raise AttributeError(f"module 'opml.chain' has no attribute {name!r}")

@@ -42,12 +42,21 @@ def too_much(allowed: int = TRANSACTION_GAS) -> RevertError:
     )
 
 
+def try_call(chain: "Chain", message: dict[str, Any]) -> None:
+    """Raises RevertError where a transaction would revert now."""
+    _on_newest_state(chain, "eth_call", message)
+
+
 def _estimate(chain: "Chain", message: dict[str, Any]) -> int:
+    return from_quantity(_on_newest_state(chain, "eth_estimateGas", message))
+
+
+def _on_newest_state(chain: "Chain", method: str, message: dict[str, Any]) -> Any:
+    """After the transactions that wait, ours among them, and at the next block's time."""
     try:
-        # After the transactions that wait, ours among them; and at the next block's time.
-        return from_quantity(chain.request("eth_estimateGas", message, "pending"))
+        return chain.request(method, message, "pending")
     except (RevertError, UnreachableError):
         raise
     except ChainError:
         # There are nodes without a pending block.
-        return from_quantity(chain.request("eth_estimateGas", message))
+        return chain.request(method, message, "latest")

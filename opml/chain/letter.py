@@ -32,10 +32,8 @@ class Letter:
     first_block: int = 0
     patient_since: tuple[int, float] = (0, 0.0)
     repeated: tuple[int, float] = (0, 0.0)
-    outbid: bool = False
     mined: tuple[int, str] | None = None
     told: bool = False
-    found: bool = False
     trouble: str | None = None
 
     @property
@@ -76,9 +74,9 @@ class Letter:
             self.first_block, self.nonce = block, nonce
         self.fees, self.sent[tx_hash] = fees, raw
         self.patient_since = self.repeated = (block, now)
-        self.outbid, self.trouble = False, None
+        self.trouble = None
 
     def returned(self) -> None:
         """Its nonce was used by another transaction: it has to leave once more."""
-        self.nonce, self.found, self.mined = None, False, None
+        self.nonce, self.mined = None, None
         self.sent.clear()

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opml.chain.base import Chain, Receipt
 from opml.chain.fees import GWEI, FeePolicy, Fees, base_fee_of
-from opml.chain.gas import gas_limit
-from opml.chain.hexa import checksum, from_quantity, quantity, to_hex
+from opml.chain.gas import gas_limit, try_call
+from opml.chain.hexa import from_quantity, to_hex
 from opml.chain.letter import Letter
 from opml.chain.outbox import Outbox, Outcome
 from opml.chain.records import TRANSACTION_GAS
-from opml.chain.reverts import Refusal, mined_revert, refusal_kind
+from opml.chain.reverts import Refusal
+from opml.chain.wire import Wire
 from opml.errors import ChainError, RevertError, UnreachableError
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ FILL_AFTER: Final = (10, 120.0)
 # How often a transaction is sent again as it is.
 REPEAT_AFTER: Final = (1, 10.0)
 _LOG_SECONDS: Final = 30.0
-_AT_ONCE: Final = (-(2**62), float("-inf"))
 _SEND_ATTEMPTS: Final = 8
 _LAG_ATTEMPTS: Final = 8
 _TRANSFER_GAS: Final = 21_000
@@ -56,6 +56,7 @@ class RpcOutbox(Outbox):
     ) -> None:
         self._chain = chain
         self._account = account
+        self._wire = Wire(chain, account)
         self._policy = fees
         self._confirmations = confirmations
         self._timeout = default_timeout
@@ -164,17 +165,17 @@ class RpcOutbox(Outbox):
         Raises ChainError where the node refuses it for good.
         """
         fees = self._policy.suggest(self._chain, head)
-        nonce = max(self._next_nonce, self._count("pending"))
+        nonce = max(self._next_nonce, self._wire.count("pending"))
         if not self._in_flight() and from_quantity(head["number"]) > self._newest_block:
             # Nothing of ours is under way, and the node is not behind: it knows best, even if blocks have vanished.
-            nonce = self._count("pending")
+            nonce = self._wire.count("pending")
         for _ in range(_SEND_ATTEMPTS):
-            kind = self._post(letter, nonce, fees, head)
+            kind = self._wire.post(letter, nonce, fees, from_quantity(head["number"]), self._clock())
             if kind is None:
                 self._next_nonce = nonce + 1
                 return
             if kind is Refusal.NONCE_LOW:
-                nonce = max(nonce + 1, self._count("pending"))
+                nonce = max(nonce + 1, self._wire.count("pending"))
             elif kind is Refusal.OUTBID:
                 nonce += 1
             elif kind is Refusal.FEE_LOW:
@@ -189,37 +190,6 @@ class RpcOutbox(Outbox):
         if not self._in_flight():
             self._next_nonce = 0
 
-    def _post(self, letter: Letter, nonce: int, fees: Fees, head: Mapping[str, Any]) -> Refusal | None:
-        """Sends the letter in this form. None if it left, or may have; raises what is no matter of time or price."""
-        tx_hash, raw = letter.sign(self._account, self._chain.chain_id, nonce, fees)
-        kind = self._transmit(tx_hash, raw)
-        if kind not in (None, Refusal.NO_ANSWER):
-            return kind
-        letter.left(nonce, fees, tx_hash, raw, from_quantity(head["number"]), self._clock())
-        if kind is Refusal.NO_ANSWER:
-            letter.repeated = _AT_ONCE
-        return None
-
-    def _transmit(self, tx_hash: bytes, raw: bytes) -> Refusal | None:
-        try:
-            self._chain.send_raw(raw)
-        except UnreachableError:
-            return Refusal.NO_ANSWER
-        except ChainError as error:
-            kind = refusal_kind(error)
-            if kind is Refusal.KNOWN or self._is_known(tx_hash):
-                return None
-            if kind is None:
-                raise
-            return kind
-        return None
-
-    def _is_known(self, tx_hash: bytes) -> bool:
-        try:
-            return self._chain.request("eth_getTransactionByHash", to_hex(tx_hash)) is not None
-        except ChainError:
-            return False
-
     # Looking after what was sent
 
     def _look_quietly(self) -> None:
@@ -229,7 +199,7 @@ class RpcOutbox(Outbox):
             self._log_waiting(error.message)
 
     def _look(self) -> None:
-        count = self._count("latest")
+        count = self._wire.count("latest")
         for letter in self._in_flight():
             if letter.nonce is not None and letter.nonce < count and letter.mined is None:
                 self._settle(letter)
@@ -247,72 +217,25 @@ class RpcOutbox(Outbox):
 
     def _settle(self, letter: Letter) -> None:
         """Finds out what used the letter's nonce, and ends the letter if that was it."""
-        answer = self._find_receipt(letter)
+        answer = self._wire.find_receipt(letter)
         if answer is not None:
             if not letter.told:
-                self._tell(letter, *self._judge(letter, answer))
+                self._tell(letter, *self._wire.judge(letter, answer))
             letter.mined = (from_quantity(answer["blockNumber"]), str(answer["blockHash"]))
             self._newest_block = max(self._newest_block, letter.mined[0])
             if self._confirmations <= 1:
                 self._letters.remove(letter)
             return
-        if letter.found:
+        user = self._wire.user_of(letter)
+        if user in letter.sent:
             return  # mined, and the node will find the receipt sooner or later
-        user = self._user_of(letter)
-        if user is not None and user in letter.sent:
-            letter.found = True
-        elif user is not None or self._clock() - letter.patient_since[1] > FILL_AFTER[1]:
+        if user is not None or self._clock() - letter.patient_since[1] > FILL_AFTER[1]:
             who = f"transaction {to_hex(user)}" if user else "a transaction that the node no longer shows"
             log.info("%s: its nonce was used by %s of this account", letter.name, who)
             letter.returned()
             self._looked = -1.0
             if letter.ticket is None:
                 self._letters.remove(letter)
-
-    def _find_receipt(self, letter: Letter) -> Mapping[str, Any] | None:
-        for tx_hash in reversed(letter.sent):
-            try:
-                answer = self._chain.receipt(tx_hash)
-            except UnreachableError:
-                raise
-            except ChainError:
-                continue  # some nodes refuse to tell of what they do not know
-            if answer is not None and answer.get("blockNumber") is not None:
-                return answer
-        return None
-
-    def _judge(self, letter: Letter, answer: Mapping[str, Any]) -> tuple[Receipt | None, RevertError | None]:
-        if from_quantity(answer["status"]) == 1:
-            return self._chain._receipt(answer), None
-        return None, mined_revert(self._chain, letter.message(self._account.address), answer, letter.gas)
-
-    def _user_of(self, letter: Letter) -> bytes | None:
-        """The hash of the mined transaction with the letter's nonce; None where the node does not show it (yet)."""
-        assert letter.nonce is not None
-        try:
-            number = self._block_after(letter.nonce, letter.first_block)
-            block = self._chain.request("eth_getBlockByNumber", quantity(number), True)
-        except UnreachableError:
-            raise
-        except ChainError:
-            return None  # it has forgotten, or not yet learnt, the state of one of these blocks
-        for item in block["transactions"] if block else ():
-            if checksum(item["from"]) == self._account.address and from_quantity(item["nonce"]) == letter.nonce:
-                return bytes.fromhex(item["hash"][2:])
-        return None
-
-    def _block_after(self, nonce: int, start: int) -> int:
-        """The block in which the account used this nonce, looked for from `start` on, or before if it was used then."""
-        first, last, step = start, self._chain.block_number(), 1
-        while first > 0 and self._count(quantity(first - 1)) > nonce:
-            last, first, step = first - 1, max(first - 1 - step, 0), step * 2
-        while first < last:
-            middle = (first + last) // 2
-            if self._count(quantity(middle)) > nonce:
-                last = middle
-            else:
-                first = middle + 1
-        return last
 
     def _watch_mined(self, head: Mapping[str, Any], count: int) -> None:
         """Forgets what is deep enough; what has lost its block is looked for, and sent, again."""
@@ -324,7 +247,7 @@ class RpcOutbox(Outbox):
                 continue
             if self._chain.block(block)["hash"] != block_hash:
                 log.warning("%s: the block in which it was mined has vanished", letter.name)
-                letter.mined, letter.found = None, False
+                letter.mined = None
                 letter.first_block = min(letter.first_block, block)
                 self._newest_block = min(self._newest_block, number)
             elif number - block + 1 >= self._confirmations:
@@ -333,25 +256,22 @@ class RpcOutbox(Outbox):
     def _push(self, head: Mapping[str, Any], count: int) -> None:
         """Sends again what waits: with higher fees if that is the reason, as it is otherwise."""
         number, now, base_fee = from_quantity(head["number"]), self._clock(), base_fee_of(head)
-        waiting = sorted((letter.nonce, id(letter), letter) for letter in self._in_flight() if not letter.mined)
-        for nonce, _, letter in waiting:
-            if nonce is None or nonce < count:
+        for letter in sorted(self._in_flight(), key=lambda letter: letter.nonce or 0):
+            assert letter.nonce is not None and letter.fees is not None  # noqa: PT018
+            if letter.mined is not None or letter.nonce < count:
                 continue
-            assert letter.fees is not None
-            if nonce > count:
+            if letter.nonce > count:
                 # Its turn has not come: it is not its own price that holds it up.
                 letter.patient_since = (number, now)
             too_low = base_fee is not None and letter.fees.limit < base_fee
-            if too_low or letter.outbid or _passed(letter.patient_since, number, now, RAISE_AFTER):
+            if too_low or _passed(letter.patient_since, number, now, RAISE_AFTER):
                 self._raise_fees(letter, head)
             elif _passed(letter.repeated, number, now, REPEAT_AFTER):
                 letter.repeated = (number, now)
-                tx_hash = next(reversed(letter.sent))
-                letter.outbid = self._transmit_quietly(letter, tx_hash, letter.raw) is Refusal.OUTBID
+                self._transmit_quietly(letter, next(reversed(letter.sent)), letter.raw)
         for letter in [letter for letter in self._letters if letter.nonce is None]:
             try:
-                if letter.ticket is not None and letter.data:
-                    self._chain.request("eth_call", letter.message(self._account.address), "pending")
+                try_call(self._chain, letter.message(self._account.address))
                 self._deliver(letter, head)
             except UnreachableError:
                 raise
@@ -370,21 +290,19 @@ class RpcOutbox(Outbox):
         if fees is None:
             self._complain(letter, self._at_ceiling(head))
             return
-        tx_hash, raw = letter.sign(self._account, self._chain.chain_id, letter.nonce, fees)
-        old = letter.fees
-        # Noted before it is sent: whichever form the node has, its receipt will be looked for.
-        letter.left(letter.nonce, fees, tx_hash, raw, number, now)
-        kind = self._transmit_quietly(letter, tx_hash, raw)
-        letter.outbid = kind is Refusal.OUTBID
-        self._replaced += 1
-        log.info("%s: fees raised from %g to %g gwei", letter.name, old.limit / GWEI, fees.limit / GWEI)
+        tx_hash, raw = self._wire.sign(letter, letter.nonce, fees)
+        if self._transmit_quietly(letter, tx_hash, raw):
+            log.info("%s: fees raised from %g to %g gwei", letter.name, letter.fees.limit / GWEI, fees.limit / GWEI)
+            letter.left(letter.nonce, fees, tx_hash, raw, number, now)
+            self._replaced += 1
 
-    def _transmit_quietly(self, letter: Letter, tx_hash: bytes, raw: bytes) -> Refusal | None:
+    def _transmit_quietly(self, letter: Letter, tx_hash: bytes, raw: bytes) -> bool:
+        """Whether the node may have the letter in this form, or has one of that nonce that pays about as much."""
         try:
-            return self._transmit(tx_hash, raw)
+            return self._wire.transmit(tx_hash, raw) in (None, Refusal.NO_ANSWER, Refusal.OUTBID)
         except ChainError as error:
             self._complain(letter, error.message)
-            return None
+            return False
 
     def _fill(self, head: Mapping[str, Any], count: int) -> None:
         """Uses up nonces that have blocked ours for long: lost ones, and those of transactions nobody looks after."""
@@ -395,7 +313,7 @@ class RpcOutbox(Outbox):
         if not _passed(self._progress[1:], number, now, FILL_AFTER):
             return
         ours = {letter.nonce for letter in self._in_flight() if letter.nonce is not None}
-        end = max([self._count("pending"), *ours])
+        end = max([self._wire.count("pending"), *ours])
         if count >= end or count in ours:
             return
         self._progress = (count, number, now)
@@ -404,7 +322,7 @@ class RpcOutbox(Outbox):
             letter = Letter(None, "empty transaction", self._account.address, b"", 0, _TRANSFER_GAS, now)
             fees: Fees | None = self._policy.suggest(self._chain, head)
             while fees is not None:
-                kind = self._post(letter, nonce, fees, head)
+                kind = self._wire.post(letter, nonce, fees, from_quantity(head["number"]), self._clock())
                 if kind is not Refusal.OUTBID:
                     break
                 fees = self._policy.raised(fees, fees)
@@ -416,9 +334,6 @@ class RpcOutbox(Outbox):
 
     def _in_flight(self) -> list[Letter]:
         return [letter for letter in self._letters if letter.nonce is not None]
-
-    def _count(self, block: str) -> int:
-        return from_quantity(self._chain.request("eth_getTransactionCount", self._account.address, block))
 
     def _tell(self, letter: Letter, receipt: Receipt | None, error: ChainError | None) -> None:
         letter.told = True

@@ -1,4 +1,4 @@
-"""A toy node with what matters to an outbox: a pool of waiting transactions, a base fee, blocks that vanish, bad answers.
+"""A toy node with what matters to an outbox: a pool, a base fee, blocks that vanish, answers that are bad or get lost.
 
 There are no contracts. A transaction to the account 0x00…bad reverts from the block on that `refuses_from` names.
 """

@@ -28,12 +28,12 @@ def web3_contract() -> Any:
     return Web3().eth.contract(abi=json.loads(json.dumps(list(OPML._entries))))
 
 
-@given(words, words, st.binary(max_size=100), st.lists(words, max_size=5))
+@given(words, st.binary(min_size=20, max_size=20), st.integers(0, 2**256 - 1), words, st.lists(words, max_size=5))
 def test_calls_are_coded_as_web3_codes_them(
-    web3_contract: Any, game: bytes, root: bytes, path: bytes, states: list[bytes]
+    web3_contract: Any, claim: bytes, player: bytes, salt: int, root: bytes, states: list[bytes]
 ) -> None:
-    ours = OPML.encode_call("open", game, root, path, states)
-    assert to_hex(ours) == web3_contract.encode_abi("open", args=[game, root, path, states])
+    args = [(claim, checksum(player), salt), (1, 2, root, claim), states]
+    assert to_hex(OPML.encode_call("post", *args)) == web3_contract.encode_abi("post", args=args)
 
 
 @given(st.data())

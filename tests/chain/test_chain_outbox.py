@@ -154,7 +154,7 @@ def test_fees_stop_at_the_ceiling_and_wait_for_better_times(
     assert "at most (--max-fee), and the base fee is 50 gwei" in caplog.text
     assert outbox.pending == 1
     assert max(tx.limit for tx in pool.waiting[accounts[0].address].values()) <= 5 * GWEI
-    with pytest.raises(ChainError, match="not mined within 1 s: .*--max-fee"):
+    with pytest.raises(ChainError, match=r"not mined within 1 s: .*--max-fee"):
         outbox.wait(ticket, 1)
     pool.base_fee = 2 * GWEI
     assert [outcome.ticket for outcome in run(pool, outbox)] == [ticket]
