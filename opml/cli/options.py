@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from opml.chain.fees import DEFAULT_MAX_FEE, GWEI
 from opml.errors import InputError, OpmlError
 from opml.graph import Array
 
@@ -21,6 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # Its lines are not cut to the width of a terminal: commands and ids in them are to be copied.
 console = Console(stderr=True, soft_wrap=True)
 output = Console()
+_MAX_FEE = "opml.max_fee"
 
 
 def json_option(function: F) -> F:
@@ -102,10 +104,31 @@ def contract_option(function: F) -> F:
     )(function)
 
 
+def _keep_max_fee(ctx: click.Context, param: click.Parameter, value: float) -> None:
+    ctx.meta[_MAX_FEE] = round(value * GWEI)
+
+
+def max_fee() -> int:
+    """What --max-fee says, in wei; the default where a command does not sign."""
+    context = click.get_current_context(silent=True)
+    return DEFAULT_MAX_FEE if context is None else int(context.meta.get(_MAX_FEE, DEFAULT_MAX_FEE))
+
+
 def key_options(function: F) -> F:
-    """The two ways to name a key; a key itself is never an argument."""
+    """What signing needs: the two ways to name a key (a key itself is never an argument), and the highest fee."""
     for option in reversed(
         [
+            click.option(
+                "--max-fee",
+                metavar="GWEI",
+                envvar="OPML_MAX_FEE",
+                type=click.FloatRange(0, min_open=True),
+                default=DEFAULT_MAX_FEE / GWEI,
+                show_default=True,
+                expose_value=False,
+                callback=_keep_max_fee,
+                help="What a transaction may pay for a unit of gas, however long it waits. Also: OPML_MAX_FEE.",
+            ),
             click.option(
                 "--key-env",
                 metavar="NAME",
