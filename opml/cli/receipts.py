@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from opml.cli.options import console
-from opml.errors import EvidenceError, InputError
+from opml.errors import ChainError, EvidenceError, InputError
 
 if TYPE_CHECKING:
     from opml.chain.client import OpmlClient
@@ -59,24 +59,26 @@ class Wanted:
             return None
         from opml.evidence.receipt import claim_json  # here: most runs want none
 
-        claim = client.claim_view(claim_id).claim
         try:
+            claim = client.claim_terms(claim_id)
             return self._write(inference, claim_json(claim, client.chain.chain_id, client.address))
-        except EvidenceError as error:
+        except (ChainError, EvidenceError) as error:
             console.print(f"no receipt: {error.message}; --claim 0x{claim_id.hex()} --receipt FILE writes it later")
             return None
 
-    def write_for_claim(self, model: "Model", client: "OpmlClient", claim_id: bytes) -> bytes | None:
-        """The same for a claim that was posted before, whose input is on chain.
+    def write_for_claim(
+        self, model: "Model", client: "OpmlClient", claim_id: bytes, posted: bytes | None = None
+    ) -> bytes | None:
+        """The same for a claim that was posted before. `posted` is its input, where that is not on chain.
 
-        Raises DisputeError where it is a claim about another model.
+        Raises DisputeError where it is a claim about another model, InputError where the input is missing or another.
         """
         if self.file is None:
             return None
-        from opml.prover import claim_of
+        from opml.prover import claim_of, input_of
 
-        posted = claim_of(client, claim_id, model).input
-        return self.write_claimed(model.infer_posted(posted, keep_tensors=True), client, claim_id)
+        data = input_of(claim_of(client, claim_id, model), model, posted)
+        return self.write_claimed(model.infer_posted(data, keep_tensors=True), client, claim_id)
 
     def _write(self, inference: "Inference", claim: "ClaimJson | None") -> bytes | None:
         if self.file is None:

@@ -7,7 +7,7 @@ run before it, and whoever reads the whole file finds every change but one to th
 import fcntl
 import mmap
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, cast
@@ -22,29 +22,42 @@ _RUN_START: Final = b'{"before":'
 _HINT: Final = "a write was cut off, or somebody cut the file; no receipt of its last run is good for this file"
 
 
-def append_run(path: str | os.PathLike[str], make: Callable[[LogTree], Sequence[bytes]]) -> LogTree:
-    """Appends one run; returns the tree after it. `make` gets the tree before it, and says the entries.
+class OpenLog:
+    """A log to which nobody else can append meanwhile. `tree` is the tree over all that is in it."""
 
-    The file is locked meanwhile: runs of several processes follow one another. Whole or not at all: what could not
-    be written in full is taken back. Raises ReceiptError where the file cannot be written or is no whole log.
+    def __init__(self, tree: LogTree, file: BinaryIO | None = None) -> None:
+        self.tree = tree
+        self._file = file
+
+    def append(self, entries: Sequence[bytes]) -> None:
+        """Appends a run: on disk when this returns, or, if that fails, taken back. Raises OSError."""
+        if self._file is not None:
+            # Not by the file's own buffer, which would keep what a full disk refused, and try again.
+            file = self._file.fileno()
+            end = os.fstat(file).st_size
+            try:
+                rest = memoryview(b"".join(entry + b"\n" for entry in entries))
+                while rest:
+                    rest = rest[os.write(file, rest) :]
+                os.fsync(file)
+            except OSError:
+                os.ftruncate(file, end)
+                raise
+        self.tree.extend(entries)
+
+
+@contextmanager
+def open_log(path: str | os.PathLike[str] | None) -> Iterator[OpenLog]:
+    """The log of that file, which is made if there is none; an empty one in memory without a path.
+
+    Raises ReceiptError where the file cannot be used, or its last run is not whole.
     """
+    if path is None:
+        yield OpenLog(LogTree())
+        return
     file_name = Path(path)
     with _locked(file_name, "a+b", fcntl.LOCK_EX) as file:
-        tree = _tail(file, file_name)
-        entries = make(tree)
-        end = file.seek(0, os.SEEK_END)
-        try:
-            try:
-                file.write(b"".join(entry + b"\n" for entry in entries))
-                file.flush()
-                os.fsync(file.fileno())
-            except OSError:
-                file.truncate(end)
-                raise
-        except OSError as error:
-            raise ReceiptError("log", f"{file_name} cannot be written: {error.strerror}") from None
-        tree.extend(entries)
-        return tree
+        yield OpenLog(_tail(file, file_name), file)
 
 
 def last_tree(path: str | os.PathLike[str]) -> LogTree:

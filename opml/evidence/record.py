@@ -1,14 +1,13 @@
 """From a finished inference to its receipt: one hash pass over what the operators wrote."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from opml.evidence.bundle import write_bundle
-from opml.evidence.log import append_run
+from opml.evidence.log import open_log
 from opml.evidence.receipt import (
     INPUT_MAX,
     BeforeJson,
@@ -23,7 +22,6 @@ from opml.evidence.receipt import (
     to_hex,
     unhex,
 )
-from opml.evidence.tree import LogTree
 from opml.manifest import HeaderJson
 from vm.merkle import subtree_root
 
@@ -42,49 +40,42 @@ def make_receipt(
     image = inference.model.image
     header = image.header
     nodes = node_entries(inference)
-    input_root = subtree_root(inference.posted, header.input_level)
+    input_root = inference.input_root
+    # Of a claim whose input was kept off the chain, the input is not in the receipt either.
+    shown = len(inference.posted) <= INPUT_MAX and (claim is None or claim.input_posted)
     if tensors is not None:
         kept = [(input_root, np.frombuffer(inference.posted, np.uint8))]
         kept += [(unhex(node.root), inference.tensors[node.tensor]) for node in nodes]
         write_bundle(Path(tensors), kept)
 
-    run: list[RunEntry] = []
-
-    def entries(before: LogTree) -> Sequence[bytes]:
-        run.append(
-            RunEntry(
-                entry="run",
-                before=BeforeJson(size=before.size, peaks=[to_hex(peak) for peak in before.peaks]),
-                model_id=to_hex(image.model_id),
-                input_root=to_hex(input_root),
-                output_root=to_hex(inference.output_root),
-                nodes=len(nodes),
-            )
+    with open_log(log) as opened:
+        tree = opened.tree
+        start = tree.size
+        run = RunEntry(
+            entry="run",
+            before=BeforeJson(size=start, peaks=[to_hex(peak) for peak in tree.peaks]),
+            model_id=to_hex(image.model_id),
+            input_root=to_hex(input_root),
+            output_root=to_hex(inference.output_root),
+            nodes=len(nodes),
         )
-        return [canonical(run[0]), *map(canonical, nodes)]
-
-    if log is not None:
-        tree = append_run(log, entries)
-    else:
-        tree = LogTree()
-        tree.extend(entries(tree))
+        opened.append([canonical(run), *map(canonical, nodes)])
 
     def proof(position: int) -> list[str]:
         return [to_hex(node) for node in tree.inclusion_path(start + position)]
 
-    start = run[0].before.size
     draft = Receipt(
         model_id=to_hex(image.model_id),
         header=HeaderJson(**header.to_json()),
         input_root=to_hex(input_root),
-        input=to_hex(inference.posted) if len(inference.posted) <= INPUT_MAX else None,
+        input=to_hex(inference.posted) if shown else None,
         output_root=to_hex(inference.output_root),
         claim=claim,
         log=LogJson(
             size=tree.size,
             root=to_hex(tree.root),
             consistency=[to_hex(node) for node in tree.consistency_path(start)],
-            run=LoggedRun(entry=run[0], proof=proof(0)),
+            run=LoggedRun(entry=run, proof=proof(0)),
             nodes=[LoggedNode(entry=node, proof=proof(place)) for place, node in enumerate(nodes, 1)],
         ),
         digest=to_hex(bytes(32)),

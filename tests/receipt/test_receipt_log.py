@@ -1,11 +1,10 @@
 """The log over runs: appended to by anybody, whole or not at all; whatever is changed or cut is found."""
 
-import errno
 import fcntl
+import resource
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +13,7 @@ from receipt_models import infer, lying, resealed, small
 
 from opml.errors import EvidenceError, OpmlError, ReceiptError
 from opml.evidence.check import check_order, check_receipt
-from opml.evidence.log import LINE_MAX, append_run, check_log, last_tree
+from opml.evidence.log import LINE_MAX, check_log, last_tree, open_log
 from opml.evidence.receipt import Receipt, to_hex
 from opml.evidence.tree import LogTree
 
@@ -184,19 +183,19 @@ def test_a_log_that_cannot_be_used(tmp_path: Path) -> None:
             check_log(path)
 
 
-def test_a_full_disk_leaves_the_log_as_it_was(
-    log: tuple[bytes, list[Receipt]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_the_log_as_it_was(log: tuple[bytes, list[Receipt]], tmp_path: Path) -> None:
+    """The limit is met in the middle of a run: what was written of it is taken back."""
     path = tmp_path / "log"
     path.write_bytes(log[0])
-
-    def full(_: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(ReceiptError, match="No space left"):
-        infer(0).receipt(log=path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(log[0]) + 100, limits[1]))
+    try:
+        with pytest.raises(ReceiptError, match="File too large"):
+            infer(0).receipt(log=path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == log[0]
+    assert infer(0).receipt(log=path).log.size == (RUNS + 1) * LINES
 
 
 def test_runs_of_several_processes_follow_one_another(tmp_path: Path) -> None:
@@ -213,13 +212,11 @@ def test_runs_of_several_processes_follow_one_another(tmp_path: Path) -> None:
 def test_nobody_appends_while_the_log_is_held(tmp_path: Path) -> None:
     """The entries are made under the lock, so that what they say of the log before them is true."""
     path = tmp_path / "log"
-
-    def make(before: LogTree) -> list[bytes]:
+    with open_log(path) as opened:
         with path.open("rb") as other, pytest.raises(BlockingIOError):
             fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return infer(0).receipt().entries()
-
-    assert append_run(path, make).size == LINES == check_log(path)
+        opened.append(infer(0).receipt().entries())
+    assert opened.tree.size == LINES == check_log(path)
 
 
 def test_a_receipt_that_ends_within_a_run_is_of_no_log(log: tuple[bytes, list[Receipt]], tmp_path: Path) -> None:
