@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import wraps
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
+from opml.chain.ledger import Entry
 from opml.dispute import rules
 from opml.dispute.game import PLAYING, Claim, ClaimStatus, ClaimView, GameView, Phase, Range, Stage
 from opml.dispute.moves import Move
@@ -116,13 +117,11 @@ def transaction(method: Callable[Concatenate["Referee", P], R]) -> Callable[Conc
         saved, events = self.ledger.copy(), len(self.events)
         try:
             return method(self, *args, **kwargs)
-        except rules.RuleError as error:
+        except BaseException as error:
             self.ledger = saved
-            del self.events[events:]
-            raise RevertError(error.reason) from error
-        except BaseException:
-            self.ledger = saved
-            del self.events[events:]
+            del self.events[events:], self.times[events:]
+            if isinstance(error, rules.RuleError):
+                raise RevertError(error.reason) from error
             raise
 
     return wrapper
@@ -171,6 +170,7 @@ class Referee:
         self.chain_id, self.address = 0, "contract"
         self.ledger = Ledger()
         self.events: list[tuple[str, dict[str, Any]]] = []
+        self.times: list[int] = []
         self._verify = step
 
     # ---------------------------------------------------------------------------------------------- claims
@@ -441,6 +441,15 @@ class Referee:
 
     def _emit(self, name: str, **args: Any) -> None:
         self.events.append((name, args))
+        self.times.append(self.time)
+
+    def entries(self, first: int = 0) -> list[Entry]:
+        """The events from number `first` on, as a chain with one event a block would have them."""
+        events = list(zip(self.events, self.times, strict=True))[first:]
+        return [
+            Entry(name, args, block, keccak256(word(block)), time, 0, word(block))
+            for block, ((name, args), time) in enumerate(events, first)
+        ]
 
     def _state_of(self, game_id: bytes) -> ClaimState:
         return self.ledger.claims[self.ledger.keys[game_id].claim_id]

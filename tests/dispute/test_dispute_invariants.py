@@ -9,7 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from opml.dispute.game import PLAYING, ClaimStatus, GameView, Range, Role, Stage
+from opml.chain.ledger import Ledger
+from opml.dispute.game import PLAYING, ClaimStatus, ClaimView, GameView, Range, Role, Stage
 from opml.dispute.liars import LIARS, Spot
 from opml.dispute.moves import Choose, Enter, Move, Open, Post, Step, Timeout
 from opml.dispute.player import Player, collectable, player, should_finalise
@@ -66,6 +67,8 @@ class Courts(RuleBasedStateMachine):
         self.honest: dict[bytes, set[Role]] = {}
         self.true_claims: set[bytes] = set()
         self.nonce = 0
+        self.events = Ledger(k, prover_bond=bonds[0])
+        self.taken: list[tuple[int, dict[bytes, GameView], dict[bytes, ClaimView]]] = []
 
     @rule(target=games, who=ANYBODY, against=ANYBODY, lie=st.sampled_from(list(LIARS)), at=st.integers(0, 30))
     def a_false_claim_is_challenged(self, who: Account, against: Account, lie: str, at: int) -> bytes:
@@ -181,6 +184,16 @@ class Courts(RuleBasedStateMachine):
         with pytest.raises(RevertError, match="NothingToWithdraw"):
             self.court.withdraw(who.address, [], [], who)
 
+    @rule(back=st.integers(1, 60))
+    def blocks_are_taken_back(self, back: int) -> None:
+        """The ledger of events is again as it was; the next look brings it up to date."""
+        first = max(len(self.court.events) - back, 0)
+        self.events.rewind(first)
+        for events, games, claims in self.taken:
+            if events == first:
+                assert (self.events.games, self.events.claims) == (games, claims)
+        assert all(block < first for block, _ in self.events.blocks)
+
     def accounts(self, game: bytes) -> dict[Role, Account]:
         view = self.court.game_view(game)
         prover = self.court.claim_view(view.claim_id).prover
@@ -194,6 +207,25 @@ class Courts(RuleBasedStateMachine):
         assert ledger.balance == self.court.liabilities()
         assert ledger.balance + sum(ledger.balances.values()) == WEALTH * len(PEOPLE)
         assert min(ledger.credit.values(), default=0) >= 0
+
+    @invariant()
+    def events_tell_all_that_the_contract_knows(self) -> None:
+        if not hasattr(self, "court"):
+            return
+        court, events = self.court, self.events
+        events.apply(court.entries(events.head[0] + 1 if events.head else 0))
+        assert events.games == {game: court.game_view(game) for game in court.ledger.games}
+        assert events.claims == {claim: court.claim_view(claim) for claim in court.ledger.claims}
+        assert events.burnt == court.ledger.burnt
+        assert {name: wei for name, wei in events.credit.items() if wei} == {
+            name: wei for name, wei in court.ledger.credit.items() if wei
+        }
+        assert [game.game_id for game in events.open_games()] == [
+            game for game, state in court.ledger.games.items() if state.stage in PLAYING
+        ]
+        for claim in court.ledger.claims:
+            assert [game.game_id for game in events.claim_games(claim)] == court.claim_games(claim)
+        self.taken.append((len(court.events), dict(events.games), dict(events.claims)))
 
     @invariant()
     def honest_players_have_not_lost(self) -> None:
