@@ -1,16 +1,17 @@
 """The challenger: re-run a claim, and if it is wrong, win its bond."""
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
 from opml.chain.client import OpmlClient
-from opml.dispute.driver import POLL_SECONDS, Progress, Sleep, challenge, play, settle
+from opml.dispute.driver import challenge
 from opml.dispute.game import ClaimStatus, ClaimView, Role
+from opml.dispute.keeper import PATIENCE, POLL_SECONDS, Keeper, Progress, Sleep
 from opml.dispute.player import Player, player
 from opml.dispute.selfcheck import self_check
 from opml.model import Inference, Model
 from opml.prover import claim_of, input_of, party_of, quiet
+from opml.watch.traces import OnePlayer
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,16 @@ def challenge_claim(
     posted: bytes | None = None,
     who: Player | None = None,
     progress: Progress = quiet,
-    sleep: Sleep = time.sleep,
+    sleep: Sleep | None = None,
     poll: float = POLL_SECONDS,
+    patience: int = PATIENCE,
 ) -> Verdict:
     """Re-runs a claim; if it is false, checks a few tiles in the machine, bonds, plays to the verdict and withdraws.
 
     May be stopped and called again at any time: it goes on with the game it finds. `salt` tells several games of one
     challenger against one claim apart. `party` is the challenger, if the account is only its delegate: it has begun the
     game itself. `posted` are the input region's bytes, for a claim whose input is not on chain. `who` is the player; by
-    default an honest one. Raises DisputeError, InputError and SelfCheckError.
+    default an honest one. `sleep` and `patience` are as in `Keeper`. Raises DisputeError, InputError, SelfCheckError.
     """
     party = party_of(client, account, party)
     claim, inference = examine(client, claim_id, model, posted)
@@ -67,6 +69,14 @@ def challenge_claim(
     if game_id is None:
         return Verdict(False, None, None, claim.status)
     honest = who or player(inference.trace, Role.CHALLENGER)
-    winner = play(client, account, game_id, honest, progress=progress, sleep=sleep, poll=poll)
-    status = settle(client, account, claim_id, party=party, sleep=sleep, poll=poll)
+    options: dict[str, Any] = {"party": party, "scope": {claim_id}, "progress": progress, "sleep": sleep, "poll": poll}
+    with Keeper(client, account, OnePlayer(honest), **options) as keeper:
+
+        def settled() -> bool:
+            game, view = keeper.ledger.games.get(game_id), keeper.ledger.claims.get(claim_id, claim)
+            over = game is not None and game.winner is not None and not view.open_games
+            return over and keeper.purse.settled
+
+        keeper.run(settled, patience=patience)
+        winner, status = keeper.ledger.games[game_id].winner, keeper.ledger.claims[claim_id].status
     return Verdict(False, game_id, winner, status)

@@ -1,17 +1,18 @@
 """The prover: post a claim with its bond, and defend it until it is final."""
 
 import secrets
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opml.chain.client import OpmlClient
-from opml.dispute.driver import POLL_SECONDS, Progress, Sleep, defend, existing_claim
-from opml.dispute.game import ClaimStatus, ClaimView, GameView, Role
+from opml.dispute.driver import existing_claim
+from opml.dispute.game import ClaimStatus, ClaimView, GameView
+from opml.dispute.keeper import PATIENCE, POLL_SECONDS, Keeper, Players, Progress, Sleep
 from opml.dispute.moves import Move
-from opml.dispute.player import Player, player
+from opml.dispute.player import Player
 from opml.errors import DisputeError, InputError
 from opml.model import Inference, Model
+from opml.watch.traces import OnePlayer, Traces
 from vm.merkle import subtree_root
 
 if TYPE_CHECKING:
@@ -113,25 +114,29 @@ def defend_claim(
     posted: bytes | None = None,
     who: Player | None = None,
     progress: Progress = quiet,
-    sleep: Sleep = time.sleep,
+    sleep: Sleep | None = None,
     poll: float = POLL_SECONDS,
+    patience: int = PATIENCE,
 ) -> ClaimStatus:
     """Answers every challenge until the claim is final or rejected, then withdraws what is ours.
 
     Needs nothing but the chain and the model, so it may be stopped and called again at any time. The model is run again
     only when somebody challenges. `party` is the prover, if the account is only its delegate; `posted` the input
-    region's bytes, for a claim whose input is not on chain; `who` the player, by default an honest one. Raises
-    DisputeError and InputError.
+    region's bytes, for a claim whose input is not on chain; `who` the player, by default an honest one. `sleep` and
+    `patience` are as in `Keeper`. All challenges are answered at once. Raises DisputeError and InputError.
     """
     claim, party = claim_of(client, claim_id, model), party_of(client, account, party)
     if claim.prover != party:
         raise DisputeError(f"the claim was posted by {claim.prover}, not by {party}")
     data = input_of(claim, model, posted)
-    honest: list[Player] = [] if who is None else [who]
+    players: Players = OnePlayer(who) if who else Traces(lambda _: model, posted=data)
+    options: dict[str, Any] = {"party": party, "scope": {claim_id}, "progress": progress, "sleep": sleep, "poll": poll}
+    with Keeper(client, account, players, **options) as keeper:
 
-    def play(view: GameView, now: int) -> Move | None:
-        if not honest:
-            honest.append(player(model.infer_posted(data).trace, Role.PROVER))
-        return honest[0](view, now)
+        def settled() -> bool:
+            view = keeper.ledger.claims.get(claim_id, claim)
+            over = view.status is not ClaimStatus.PENDING and not view.open_games
+            return over and keeper.purse.settled
 
-    return defend(client, account, claim_id, play, party=party, progress=progress, sleep=sleep, poll=poll)
+        keeper.run(settled, patience=patience)
+        return keeper.ledger.claims[claim_id].status

@@ -1,28 +1,19 @@
-"""The players' loop: observe the chain, decide, act. It knows nothing else, so it may be stopped at any moment.
+"""Single steps of a dispute before any court, each of which waits for its transaction: for demonstrations and tests.
 
-For the same reason a chain that does not answer is asked again: whether a transaction whose receipt was lost has been
-mined shows in the state that the next look finds. So is one that refuses: nodes try a transaction on the latest block,
-whose time and state may be older than what they have just shown us.
+The players' loop, which waits for nothing and plays any number of games, is `opml.dispute.keeper`.
 """
 
-import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from opml.dispute.court import Court
-from opml.dispute.game import ClaimStatus, ClaimView, GameView, Role, Stage
-from opml.dispute.moves import Move, Timeout
+from opml.dispute.game import ClaimStatus, ClaimView, GameView, Stage
+from opml.dispute.moves import Move
 from opml.dispute.player import Player, collectable, should_challenge, should_finalise
 from opml.dispute.trace import Trace
-from opml.errors import ChainError, DisputeError, RevertError
+from opml.errors import DisputeError, RevertError
 
 Progress = Callable[[GameView, Move], None]
-Sleep = Callable[[float], None]
-T = TypeVar("T")
-POLL_SECONDS = 1.0
-# How often in a row the chain may fail to answer, or refuse; the waits grow to a minute, so that is about 25 minutes.
-PATIENCE = 30
-LONGEST_WAIT = 60.0
 
 
 class Refused(DisputeError):
@@ -31,16 +22,6 @@ class Refused(DisputeError):
 
 def _ignore(view: GameView, move: Move) -> None:
     pass
-
-
-def _patiently(action: Callable[[], T], sleep: Sleep, poll: float) -> T:
-    """The action's result; it is repeated while the chain fails or refuses."""
-    for attempt in range(PATIENCE):
-        try:
-            return action()
-        except (ChainError, Refused):
-            sleep(min(poll * 2**attempt, max(poll, LONGEST_WAIT)))
-    return action()
 
 
 def turn(court: Court, account: Any, game_id: bytes, who: Player, progress: Progress = _ignore) -> GameView:
@@ -66,66 +47,6 @@ def turn(court: Court, account: Any, game_id: bytes, who: Player, progress: Prog
     return court.game_view(game_id)
 
 
-def play(
-    court: Court,
-    account: Any,
-    game_id: bytes,
-    who: Player,
-    *,
-    progress: Progress = _ignore,
-    sleep: Sleep = time.sleep,
-    poll: float = POLL_SECONDS,
-) -> Role:
-    """Play a game to its end; returns the winner. `sleep(poll)` is called while the other side thinks."""
-    view = None
-    while True:
-        before, view = view, _patiently(lambda: turn(court, account, game_id, who, progress), sleep, poll)
-        if view.winner:
-            return view.winner
-        if view == before:
-            sleep(poll)
-
-
-def defend(
-    court: Court,
-    account: Any,
-    claim_id: bytes,
-    who: Player,
-    *,
-    progress: Progress = _ignore,
-    party: str | None = None,
-    sleep: Sleep = time.sleep,
-    poll: float = POLL_SECONDS,
-) -> ClaimStatus:
-    """Answer every challenge of our claim until it is final, or rejected and settled; then withdraw what is ours.
-
-    `party` is whose claim it is, if not the account's own: the account is then a delegate of it. Likewise below.
-    """
-
-    def look() -> tuple[list[GameView], ClaimView]:
-        games, failures = [], []
-        for game_id in court.claim_games(claim_id):
-            try:
-                games.append(turn(court, account, game_id, who, progress))
-            except (ChainError, Refused) as error:
-                failures.append(error)  # the other games must not wait for this one
-        if failures and not any(game.turn for game in games):
-            raise failures[0]
-        claim = existing_claim(court, claim_id)
-        if not claim.open_games and (claim.status is not ClaimStatus.PENDING or should_finalise(claim, court.now())):
-            withdraw(court, account, claim_id, party)
-            claim = existing_claim(court, claim_id)
-        return games, claim
-
-    games: list[GameView] = []
-    while True:
-        before, (games, claim) = games, _patiently(look, sleep, poll)
-        if claim.status is not ClaimStatus.PENDING and not claim.open_games:
-            return claim.status
-        if games == before:
-            sleep(poll)
-
-
 def challenge(
     court: Court, account: Any, claim_id: bytes, trace: Trace, salt: int = 0, party: str | None = None
 ) -> bytes | None:
@@ -146,38 +67,6 @@ def challenge(
         )
     game_id, _ = court.challenge(claim_id, salt, account)
     return game_id
-
-
-def settle(
-    court: Court,
-    account: Any,
-    claim_id: bytes,
-    *,
-    party: str | None = None,
-    sleep: Sleep = time.sleep,
-    poll: float = POLL_SECONDS,
-) -> ClaimStatus:
-    """After our game: wait until no other game of the claim is open, ending those that are out of time; withdraw."""
-
-    def look() -> tuple[ClaimView, bool]:
-        claim = existing_claim(court, claim_id)
-        late = [game for game in _games(court, claim_id) if game.turn and game.time_left(court.now()) < 0]
-        for game in late:
-            try:
-                court.move(game.game_id, Timeout(), account)
-            except RevertError:
-                if court.game_view(game.game_id) == game:
-                    raise
-        if not claim.open_games:
-            withdraw(court, account, claim_id, party)
-        return claim, bool(late)
-
-    while True:
-        claim, acted = _patiently(look, sleep, poll)
-        if not claim.open_games:
-            return claim.status
-        if not acted:
-            sleep(poll)
 
 
 def withdraw(court: Court, account: Any, claim_id: bytes, party: str | None = None) -> None:

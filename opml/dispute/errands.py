@@ -36,6 +36,18 @@ class _Flight:
     block: int | None = None
 
 
+@dataclass(frozen=True)
+class _Refusal:
+    """How often in a row, until when it waits, and why the last time."""
+
+    times: int
+    until: float
+    error: ChainError | None
+
+
+_NONE = _Refusal(0, 0.0, None)
+
+
 class Errands:
     """The transactions to the contract at `address` through one outbox. `poll` is the loop's interval in seconds.
 
@@ -52,8 +64,7 @@ class Errands:
         self._poll = poll
         self._clock = clock
         self._flying: dict[Hashable, _Flight] = {}
-        # key: (refusals in a row, when to try again)
-        self._refused: dict[Hashable, tuple[int, float]] = {}
+        self._refused: dict[Hashable, _Refusal] = {}
 
     def __len__(self) -> int:
         return len(self._flying)
@@ -65,7 +76,7 @@ class Errands:
 
     def free(self, key: Hashable) -> bool:
         """Whether this transaction is neither under way nor waiting after a refusal."""
-        return key not in self._flying and self._refused.get(key, (0, 0.0))[1] <= self._clock()
+        return key not in self._flying and self._refused.get(key, _NONE).until <= self._clock()
 
     def under_way(self, key: Hashable) -> bool:
         """Whether it has been sent, and its effect has not been seen."""
@@ -74,7 +85,7 @@ class Errands:
     def waiting(self) -> bool:
         """Whether anything was refused a moment ago, for the first times, and will be tried again."""
         now = self._clock()
-        return any(times < DOUBTFUL and when > now for times, when in self._refused.values())
+        return any(refusal.times < DOUBTFUL and refusal.until > now for refusal in self._refused.values())
 
     def send(
         self,
@@ -97,13 +108,14 @@ class Errands:
             return False
         try:
             ticket = self._outbox.send(to or self._address, data, value, label=kind)
-        except UnreachableError:
-            self._wait(key, hurry)
+        except UnreachableError as error:
+            self._wait(key, hurry, error)
             raise
         except ChainError as error:
-            self._wait(key, hurry)
-            level = "info" if isinstance(error, RevertError) and self._refused[key][0] < DOUBTFUL else "warning"
-            self._emit("refused", level, kind=kind, reason=_reason(error), times=self._refused[key][0], **fields)
+            self._wait(key, hurry, error)
+            times = self.refusals(key)
+            level = "info" if isinstance(error, RevertError) and times < DOUBTFUL else "warning"
+            self._emit("refused", level, kind=kind, reason=_reason(error), times=times, **fields)
             return False
         self._flying[key] = _Flight(ticket, kind, fields, self._clock())
         self._emit("sent", kind=kind, **fields)
@@ -115,7 +127,11 @@ class Errands:
 
     def refusals(self, key: Hashable) -> int:
         """How often in a row this transaction was refused."""
-        return self._refused.get(key, (0, 0.0))[0]
+        return self._refused.get(key, _NONE).times
+
+    def reason(self, key: Hashable) -> str:
+        """Why it was refused the last time."""
+        return _reason(self._refused.get(key, _NONE).error)
 
     def settle(self) -> None:
         """Looks after what was sent, and tells what became of it."""
@@ -139,7 +155,7 @@ class Errands:
                 )
                 continue
             del self._flying[key]
-            self._wait(key, LONGEST_WAIT)
+            self._wait(key, LONGEST_WAIT, outcome.error)
             self._emit("failed", "warning", kind=flight.kind, reason=_reason(outcome.error), **flight.fields)
 
     def arrive(self, block: int) -> None:
@@ -149,7 +165,7 @@ class Errands:
                 del self._flying[key]
         if len(self._refused) > 10_000:
             now = self._clock()
-            self._refused = {key: entry for key, entry in self._refused.items() if entry[1] > now}
+            self._refused = {key: refusal for key, refusal in self._refused.items() if refusal.until > now}
 
     def rewind(self, block: int) -> None:
         """The chain has changed after `block`: what was mined there may not be any more, and is decided anew."""
@@ -157,10 +173,10 @@ class Errands:
             if flight.block is not None and flight.block > block:
                 del self._flying[key]
 
-    def _wait(self, key: Hashable, hurry: float) -> None:
+    def _wait(self, key: Hashable, hurry: float, error: ChainError | None) -> None:
         times = self.refusals(key)
         pause = min(self._poll * 2**times, LONGEST_WAIT, max(hurry, 0.0))
-        self._refused[key] = (times + 1, self._clock() + pause)
+        self._refused[key] = _Refusal(times + 1, self._clock() + pause, error)
 
 
 def _reason(error: ChainError | None) -> str:

@@ -19,7 +19,7 @@ from opml.dispute.moves import Move, Timeout
 from opml.dispute.player import Player
 from opml.dispute.purse import Purse
 from opml.dispute.workshop import Failed, Job, Report, Workshop
-from opml.errors import ChainError, OpmlError, UnreachableError
+from opml.errors import ChainError, DisputeError, OpmlError, UnreachableError
 
 if TYPE_CHECKING:
     from opml.chain.client import OpmlClient
@@ -34,6 +34,14 @@ SENT_PER_LOOK = 64
 DOUBTFUL = 3
 GAMES, CLAIMS = 0, 1
 """What comes first: the clocks of our games, then the deadlines of claims."""
+
+
+Progress = Callable[[GameView, Move], None]
+Sleep = Callable[[float], None]
+
+
+def _ignore(view: GameView, move: Move) -> None:
+    pass
 
 
 class Players(Protocol):
@@ -55,6 +63,16 @@ class Decided:
     seconds: float
 
 
+@dataclass(frozen=True)
+class _Trouble:
+    """Why a game cannot be played now: how often in a row, when it is tried again, and whether it may well mend."""
+
+    times: int
+    until: float
+    error: Exception
+    mends: bool = False
+
+
 @dataclass
 class Tables:
     """The games that matter to one account, kept up to date from what has changed."""
@@ -69,8 +87,9 @@ class Keeper:
 
     `scope` are the claims it cares about, all by default. `defend` says whether it answers challenges of claims that
     the account made; without it, it still executes the last step of their games and ends those that are out of time.
-    `threads` is how many threads think beside the loop: one for moves and one for re-runs, or 0 for none at all.
-    `sleep` waits while there is nothing to do.
+    `threads`: one for moves and one for re-runs beside the loop, or 0 for none at all. `sleep` waits while there is
+    nothing to do; with one of the caller's, time may be the caller's too, so there are then no threads by default.
+    `progress` is told each move that was sent.
     """
 
     def __init__(
@@ -83,9 +102,10 @@ class Keeper:
         scope: Collection[bytes] | None = None,
         defend: bool = True,
         emit: Emit = quiet,
+        progress: Progress = _ignore,
         poll: float = POLL_SECONDS,
-        sleep: Callable[[float], None] | None = None,
-        threads: int = 1,
+        sleep: Sleep | None = None,
+        threads: int | None = None,
         outbox: Any = None,
     ) -> None:
         self.client = client
@@ -101,13 +121,15 @@ class Keeper:
         self._poll = poll
         self._wake = threading.Event()
         self._sleep = sleep
+        self._progress = progress
         self._stopping = False
+        threads = (1 if sleep is None else 0) if threads is None else threads
         self.thinking = Workshop(threads, self._wake.set)
         self.running = Workshop(threads, self._wake.set)
         self.tables = Tables()
         self.purse = Purse(self)
         self._decided: dict[bytes, Decided] = {}
-        self._stuck: dict[bytes, tuple[int, float]] = {}
+        self._stuck: dict[bytes, _Trouble] = {}
 
     @property
     def ledger(self) -> Ledger:
@@ -117,8 +139,10 @@ class Keeper:
     # The loop
 
     def run(self, finished: Callable[[], bool] = lambda: False, *, patience: int | None = PATIENCE) -> None:
-        """Plays until `finished`, or until `stop`. A chain that does not answer is asked again, `patience` times in a
-        row, or for ever if that is None; then ChainError goes through.
+        """Plays until `finished`, or until `stop`.
+
+        A chain that does not answer is asked again, `patience` times in a row, or for ever if that is None; then its
+        ChainError goes through. Likewise what the trouble is, where there is trouble with every game that we play.
         """
         failures = 0
         while not self._stopping:
@@ -134,6 +158,8 @@ class Keeper:
                 continue
             if finished():
                 return
+            if patience is not None:
+                self._complain(patience)
             if not active:
                 self.pause(self._poll)
 
@@ -222,6 +248,7 @@ class Keeper:
         decided = self._decided.get(game_id)
         if decided is not None and decided.view != view:
             del self._decided[game_id]
+            self._stuck.pop(game_id, None)
         was_ours = game_id in tables.ours
         tables.ours.discard(game_id)
         tables.won.discard(game_id)
@@ -268,7 +295,6 @@ class Keeper:
             match answer:
                 case Decided():
                     self._decided[answer.view.game_id] = answer
-                    self._stuck.pop(answer.view.game_id, None)
                 case Failed():
                     self._failed(answer)
                 case _:
@@ -316,15 +342,24 @@ class Keeper:
         return Job((key, tuple(view.game_id for _, view, _ in games)), (GAMES, games[0][0]), work)
 
     def _is_stuck(self, game_id: bytes) -> bool:
-        return self._stuck.get(game_id, (0, 0.0))[1] > time.monotonic()
+        return game_id in self._stuck and self._stuck[game_id].until > time.monotonic()
+
+    def _complain(self, patience: int) -> None:
+        """Raises what the trouble is where there is nothing but trouble."""
+        troubles = [self._stuck.get(game_id) for game_id in self.tables.ours]
+        if troubles and all(
+            trouble and trouble.times > (patience if trouble.mends else DOUBTFUL) for trouble in troubles
+        ):
+            raise next(trouble.error for trouble in troubles if trouble)
 
     def _failed(self, failure: Failed) -> None:
         """A player that cannot decide: its games are tried again later, the others go on."""
         code = failure.error.code if isinstance(failure.error, OpmlError) else "internal"
         games = (failure.key,) if isinstance(failure.key, bytes) else cast(Any, failure.key)[1]
         for game_id in games:
-            times = self._stuck.get(game_id, (0, 0.0))[0] + 1
-            self._stuck[game_id] = times, time.monotonic() + min(self._poll * 2**times, LONGEST_WAIT)
+            times = self._stuck[game_id].times + 1 if game_id in self._stuck else 1
+            until = time.monotonic() + min(self._poll * 2**times, LONGEST_WAIT)
+            self._stuck[game_id] = _Trouble(times, until, failure.error, isinstance(failure.error, ChainError))
             self.emit("game-stuck", "error", game=game_id, code=code, reason=repr(failure.error), times=times)
 
     # Act
@@ -373,13 +408,15 @@ class Keeper:
             mark, move.method, data, hurry=hurry, **names, time_left=left, thought=round(seconds, 6)
         )
         if sent:
-            self.progress(view, move)
-        elif self.errands.refusals(mark) % DOUBTFUL == 0:
-            self.follower.doubt()
+            self._stuck.pop(view.game_id, None)
+            self._progress(view, move)
+        elif refusals := self.errands.refusals(mark):
+            if refusals % DOUBTFUL == 0:
+                self.follower.doubt()
+            why = self.errands.reason(mark)
+            trouble = DisputeError(f"the contract refuses our move `{move.method}`: {why}")
+            self._stuck[view.game_id] = _Trouble(refusals, 0.0, trouble, mends=True)
         return sent
-
-    def progress(self, view: GameView, move: Move) -> None:
-        """A move was sent; for whoever builds on this."""
 
 
 def _names(view: GameView, role: Role | None) -> dict[str, Any]:

@@ -15,6 +15,8 @@ BATCH = 50
 # After so many refusals in a row they are taken one by one: one that cannot be collected must not hold up the others.
 SINGLY = 3
 KEY = "withdraw"
+# After so many, nobody waits for them any longer: an account that takes no money cannot be paid.
+HOPELESS = 8
 
 
 class Purse:
@@ -42,6 +44,12 @@ class Purse:
     def empty(self) -> bool:
         """Whether nothing is left that we could be paid, now or later, but for what open games may bring."""
         return not (self._ours or self._keeper.tables.won or self.credit)
+
+    @property
+    def settled(self) -> bool:
+        """Whether all has been paid, or the contract refuses to."""
+        errands = self._keeper.errands
+        return errands.refusals(KEY) > HOPELESS or (self.empty and not errands.under_way(KEY))
 
     @property
     def credit(self) -> int:
