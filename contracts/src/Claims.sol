@@ -21,7 +21,7 @@ abstract contract Claims is Models, Bonds {
         Model storage model = _model(modelId);
         if (input.length != model.inputBytes) revert WrongLength();
         bytes32 inputRoot = MerkleMemory.subtreeRoot(input, model.inputLevel);
-        claimId = _bondOn(Claim(modelId, inputRoot, outputRoot, msg.sender, nonce, true), model.window);
+        claimId = _bondOn(modelId, inputRoot, outputRoot, nonce, true, model.window);
         emit InputPosted(claimId, input);
     }
 
@@ -33,7 +33,7 @@ abstract contract Claims is Models, Bonds {
         returns (bytes32 claimId)
     {
         uint256 window = _model(modelId).window;
-        claimId = _bondOn(Claim(modelId, inputRoot, outputRoot, msg.sender, nonce, false), window);
+        claimId = _bondOn(modelId, inputRoot, outputRoot, nonce, false, window);
         emit InputWithheld(claimId, uri);
     }
 
@@ -50,9 +50,15 @@ abstract contract Claims is Models, Bonds {
     }
 
     /// @inheritdoc IOpml
-    /// @dev I12: the prover is part of it, so nobody can take another's claim and lose it for him.
-    function claimIdOf(Claim memory claim_) public view override returns (bytes32) {
-        return keccak256(abi.encode(block.chainid, address(this), claim_));
+    function claimIdOf(Claim calldata claim_) public view override returns (bytes32 claimId) {
+        // keccak256(abi.encode(block.chainid, address(this), claim_)); the claim is encoded in calldata already
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            mstore(free, chainid())
+            mstore(add(free, 0x20), address())
+            calldatacopy(add(free, 0x40), claim_, 0xc0)
+            claimId := keccak256(free, 0x100)
+        }
     }
 
     function _claim(bytes32 claimId) internal view returns (ClaimState memory c) {
@@ -61,22 +67,30 @@ abstract contract Claims is Models, Bonds {
         Slots.unpack(word, c);
     }
 
-    function _bondOn(Claim memory claim_, uint256 window) private returns (bytes32 claimId) {
+    /// @dev Of a claim that has a game: cheaper than `_claim`.
+    function _proverOf(bytes32 claimId) internal view returns (address) {
+        return address(uint160(_claims[claimId])); // the lowest bits: see `Slots`
+    }
+
+    /// @dev I12: the prover is part of the id, so nobody can take another's claim and lose it for him.
+    function _bondOn(
+        bytes32 modelId,
+        bytes32 inputRoot,
+        bytes32 outputRoot,
+        uint256 nonce,
+        bool inputPosted,
+        uint256 window
+    ) private returns (bytes32 claimId) {
         _takeBond(proverBond);
-        claimId = claimIdOf(claim_);
+        claimId = keccak256(
+            abi.encode(
+                block.chainid, address(this), modelId, inputRoot, outputRoot, msg.sender, nonce, inputPosted
+            )
+        );
         if (_claims[claimId] != 0) revert ClaimExists();
         uint40 deadline = uint40(block.timestamp + window);
-        _claims[claimId] = Slots.packed(ClaimState(claim_.prover, deadline, 0, 0, Status.PENDING));
-        emit Claimed(
-            claimId,
-            claim_.modelId,
-            claim_.prover,
-            claim_.inputRoot,
-            claim_.outputRoot,
-            claim_.nonce,
-            claim_.inputPosted,
-            deadline
-        );
+        _claims[claimId] = Slots.packed(ClaimState(msg.sender, deadline, 0, 0, Status.PENDING));
+        emit Claimed(claimId, modelId, msg.sender, inputRoot, outputRoot, nonce, inputPosted, deadline);
     }
 
     /// @dev Whose bond goes back is the caller's business.

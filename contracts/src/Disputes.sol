@@ -77,7 +77,7 @@ abstract contract Disputes is Claims, Delegates {
     /// @inheritdoc IOpml
     function post(GameKey calldata key, Range calldata range, bytes32[] calldata states) external override {
         (bytes32 gameId, Game memory game) = _game(key);
-        _proverMove(game, Stage.POST, _claim(key.claimId).prover);
+        _proverMove(game, Stage.POST, _proverOf(key.claimId));
         _requireRange(game, range);
         _acceptPost(gameId, game, range.lo, range.hi, states);
         _store(gameId, game);
@@ -97,7 +97,7 @@ abstract contract Disputes is Claims, Delegates {
         uint256 p = KSection.parts(range.length, k);
         if (segment >= p) revert BadSegment();
         (bytes32 lo, bytes32 hi, bytes32 root) = KSection.ends(range.lo, range.hi, p, segment, opening);
-        if (game.range != keccak256(abi.encode(range.lo, range.hi, root))) revert BadOpening();
+        if (game.range != KSection.postHash(range.lo, range.hi, root)) revert BadOpening();
         uint256 start = KSection.boundary(range.length, p, segment);
         uint256 end = KSection.boundary(range.length, p, segment + 1);
         _setRange(game, range.position + start, end - start, lo, hi);
@@ -196,8 +196,13 @@ abstract contract Disputes is Claims, Delegates {
     }
 
     /// @inheritdoc IOpml
-    function gameIdOf(GameKey calldata key) public pure override returns (bytes32) {
-        return keccak256(abi.encode(key));
+    function gameIdOf(GameKey calldata key) public pure override returns (bytes32 gameId) {
+        // keccak256(abi.encode(key)), which is what it is in calldata already
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            calldatacopy(free, key, 0x60)
+            gameId := keccak256(free, 0x60)
+        }
     }
 
     // ------------------------------------------------------------------------------------------------- common
@@ -226,7 +231,7 @@ abstract contract Disputes is Claims, Delegates {
         game.proverClock = _tick(game, game.proverClock);
     }
 
-    /// @dev The claim's own word for it: the claim is the game's.
+    /// @dev The same from the claim itself, which must be the game's.
     function _proverOf(GameKey calldata key, Claim calldata claim_) private view returns (address) {
         if (claimIdOf(claim_) != key.claimId) revert WrongClaim();
         return claim_.prover;
@@ -265,7 +270,7 @@ abstract contract Disputes is Claims, Delegates {
     function _acceptPost(bytes32 gameId, Game memory game, bytes32 lo, bytes32 hi, bytes32[] calldata states) private {
         bytes32 root = KSection.commit(states, game.length, k);
         if (game.length == 1) return;
-        game.range = keccak256(abi.encode(lo, hi, root));
+        game.range = KSection.postHash(lo, hi, root);
         game.stage = Stage.CHOOSE;
         emit Posted(gameId, game.phase, game.position, game.length, states);
     }

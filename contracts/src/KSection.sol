@@ -39,6 +39,18 @@ library KSection {
         return MerkleMemory.subtreeRoot(data, depth(states.length));
     }
 
+    /// @notice What is kept of a range with a post.
+    function postHash(bytes32 lo, bytes32 hi, bytes32 root) internal pure returns (bytes32 range) {
+        // keccak256(bytes.concat(lo, hi, root)) without allocation
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            mstore(free, lo)
+            mstore(add(free, 0x20), hi)
+            mstore(add(free, 0x40), root)
+            range := keccak256(free, 0x60)
+        }
+    }
+
     /// @notice The states at both ends of segment j of p, and the root of the post from which `opening` opens them: first
     ///         those at boundaries j and j + 1, where these are inner ones; then, level by level from the leaves up, the
     ///         siblings that do not follow from these, left before right. At the range's own ends the states are the

@@ -33,23 +33,16 @@ library Proof {
         returns (bytes32 pre, bytes32 post, bytes calldata)
     {
         bytes memory zeros = ZEROS;
-        bytes calldata path;
         uint256 level = meetingLevel(one.index, other.index);
         (pre, post) = (other.pre, other.post);
-        bool changed = pre != post;
         if (level != 0) {
             bytes32 node;
-            (node, path) = MerkleMemory.fold(one.pre, 0, one.index, level - 1, rest, zeros);
-            (pre, rest) = MerkleMemory.fold(pre, 0, other.index, level - 1, path, zeros);
-            if (changed) (post, rest) = MerkleMemory.fold(post, 0, other.index, level - 1, path, zeros);
+            (node,, rest) = MerkleMemory.fold(one.pre, one.pre, 0, one.index, level - 1, rest, zeros);
+            (pre, post, rest) = MerkleMemory.fold(pre, post, 0, other.index, level - 1, rest, zeros);
             bool isLeft = one.index < other.index;
             pre = isLeft ? MerkleMemory.hash(node, pre) : MerkleMemory.hash(pre, node);
             post = isLeft ? MerkleMemory.hash(node, post) : MerkleMemory.hash(post, node);
         }
-        path = rest;
-        (pre, rest) = MerkleMemory.fold(pre, level, one.index >> level, DEPTH, path, zeros);
-        if (changed) (post, rest) = MerkleMemory.fold(post, level, one.index >> level, DEPTH, path, zeros);
-        else post = pre;
-        return (pre, post, rest);
+        return MerkleMemory.fold(pre, post, level, one.index >> level, DEPTH, rest, zeros);
     }
 }

@@ -12,31 +12,33 @@ library Regions {
     function place(IOpml.Model storage model, bytes32 inputRoot, bytes calldata path) internal view returns (bytes32) {
         bytes memory zeros = ZEROS;
         uint256 level = model.inputLevel;
-        uint256 index = model.inputAddress >> (LEAF_LOG2 + level);
-        if (_fold(MerkleMemory.zero(level, zeros), level, index, path, zeros) != model.modelRoot) {
-            revert IOpml.BadInputPath();
-        }
-        return _fold(inputRoot, level, index, path, zeros);
+        (bytes32 blank, bytes32 root) =
+            _fold(MerkleMemory.zero(level, zeros), inputRoot, level, model.inputAddress, path, zeros);
+        if (blank != model.modelRoot) revert IOpml.BadInputPath();
+        return root;
     }
 
-    /// @notice Whether a model half holds this output. I3
+    /// @notice The model half `root` holds this output. I3
     function requireOutput(IOpml.Model storage model, bytes32 outputRoot, bytes32 root, bytes calldata path)
         internal
         view
     {
-        uint256 level = model.outputLevel;
-        uint256 index = model.outputAddress >> (LEAF_LOG2 + level);
-        if (_fold(outputRoot, level, index, path, ZEROS) != root) revert IOpml.BadOutputPath();
+        (bytes32 above,) = _fold(outputRoot, outputRoot, model.outputLevel, model.outputAddress, path, ZEROS);
+        if (above != root) revert IOpml.BadOutputPath();
     }
 
-    /// @dev From a region up to the root of the model half; the path is all of `path`.
-    function _fold(bytes32 node, uint256 level, uint256 index, bytes calldata path, bytes memory zeros)
-        private
-        pure
-        returns (bytes32 root)
-    {
+    /// @dev From two contents of a region up to the roots of the model half; the path is all of `path`.
+    function _fold(
+        bytes32 pre,
+        bytes32 post,
+        uint256 level,
+        uint256 start,
+        bytes calldata path,
+        bytes memory zeros
+    ) private pure returns (bytes32, bytes32) {
         bytes calldata rest;
-        (root, rest) = MerkleMemory.fold(node, level, index, MODEL_LEVEL, path, zeros);
+        (pre, post, rest) = MerkleMemory.fold(pre, post, level, start >> (LEAF_LOG2 + level), MODEL_LEVEL, path, zeros);
         if (rest.length != 0) revert MerkleMemory.MalformedPath();
+        return (pre, post);
     }
 }
