@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.markup import escape
 
 from opml.cli.options import (
     contract_option,
@@ -106,7 +107,9 @@ def _check_history(found: Receipt, since: tuple[Path, ...], log: Path | None) ->
     if log is not None:
         from opml.evidence.log import check_log  # here: a receipt alone is checked without the log's library
 
-        size = check_log(log, [*earlier, found])
+        with progress() as bar:
+            task = bar.add_task("reading the log", total=log.stat().st_size if log.is_file() else None)
+            size = check_log(log, [*earlier, found], lambda done: bar.update(task, completed=done))
         held.append(f"the log's {size} entries follow from one another, and hold what the receipts say")
     else:
         check_order([*earlier, found])
@@ -149,7 +152,9 @@ def _audit_nodes(
         indices = range(len(auditor.entries)) if every else sorted({auditor.find(name) for name in names})
 
         def show(node: NodeEntry, done: int, tiles: int) -> None:
-            bar.update(task, description=f"{node.name or node.tensor} by its definition", completed=done, total=tiles)
+            # A name may hold what the bar would take for markup.
+            words = escape(f"{node.name or node.tensor} by its definition")
+            bar.update(task, description=words, completed=done, total=tiles)
 
         return [auditor.audit(index, show) for index in indices]
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from opml.cli.options import console
 from opml.errors import ChainError, EvidenceError, InputError
 
 if TYPE_CHECKING:
@@ -41,9 +40,9 @@ class Wanted:
                 raise InputError(f"{path} cannot be written", "its folder has to be there")
         if self.tensors is not None and self.tensors.exists() and not self.tensors.is_dir():
             raise InputError(f"{self.tensors} is no folder")
-        if self.log is not None and self.log.exists():
-            from opml.evidence.log import last_tree  # here: most runs want none
+        from opml.evidence.log import last_tree  # here: most runs want none
 
+        if self.log is not None and self.log.exists():
             last_tree(self.log)
 
     def write(self, inference: "Inference") -> bytes | None:
@@ -63,7 +62,8 @@ class Wanted:
             claim = client.claim_terms(claim_id)
             return self._write(inference, claim_json(claim, client.chain.chain_id, client.address))
         except (ChainError, EvidenceError) as error:
-            console.print(f"no receipt: {error.message}; --claim 0x{claim_id.hex()} --receipt FILE writes it later")
+            again = f"--claim 0x{claim_id.hex()} --receipt FILE writes it later"
+            click.echo(f"no receipt: {error.message}; {again}", err=True)
             return None
 
     def write_for_claim(
@@ -87,7 +87,7 @@ class Wanted:
 
         receipt = inference.receipt(log=self.log, tensors=self.tensors, claim=claim)
         receipt.save(self.file)
-        console.print(f"receipt {self.file}, digest {receipt.digest}")
+        click.echo(f"receipt {self.file}, digest {receipt.digest}", err=True)
         return unhex(receipt.digest)
 
 

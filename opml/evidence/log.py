@@ -7,7 +7,7 @@ run before it, and whoever reads the whole file finds every change but one to th
 import fcntl
 import mmap
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, cast
@@ -99,8 +99,14 @@ def _tree_before(entry: RunEntry, where: str) -> LogTree:
         ) from None
 
 
-def check_log(path: str | os.PathLike[str], receipts: Sequence[Receipt] = ()) -> int:
+def check_log(
+    path: str | os.PathLike[str],
+    receipts: Sequence[Receipt] = (),
+    progress: Callable[[int], None] | None = None,
+) -> int:
     """Reads a whole log and returns its size. The receipts, checked before, must be of runs in it.
+
+    `progress` is told the bytes that have been read, after each run.
 
     Raises EvidenceError where a run does not go on from the one before it, or the log has not what a receipt says:
     then it was rewritten, or cut. Raises ReceiptError where a line is none of a log's.
@@ -120,6 +126,8 @@ def check_log(path: str | os.PathLike[str], receipts: Sequence[Receipt] = ()) ->
             tree = LogTree(tree.size, tree.peaks)
             tree.extend(lines)
             roots[tree.size] = to_hex(tree.root)
+            if progress:
+                progress(file.tell())
     for receipt in receipts:
         if receipt.log.size > tree.size:
             message = f"{file_name} has {tree.size} lines; the receipt's log had {receipt.log.size}"

@@ -3,9 +3,13 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pymerkle import BaseMerkleTree
-
+from opml.errors import ReceiptError
 from opml.evidence.proofs import ALGORITHM, peak_widths
+
+try:
+    from pymerkle import BaseMerkleTree
+except ImportError:  # Who redistributes opml may have left it out, for its licence.
+    raise ReceiptError("log", "receipts and their logs need pymerkle", "pip install pymerkle") from None
 
 
 class LogTree(BaseMerkleTree):  # type: ignore[misc]

@@ -32,6 +32,14 @@ def test_happy_path(measure: Any) -> None:
     assert all(result["share"]["median"] > 0 for result in (cnn, vgg))
 
 
+def test_receipt(measure: Any) -> None:
+    cnn, vgg = measure("receipt", "--sizes", "16", "--runs", "2", "--threads", "1")
+    assert (cnn["nodes"], cnn["output_bytes"], vgg["nodes"]) == (11, 33320, 20)
+    for result in (cnn, vgg):
+        assert result["receipt_s"]["least"] > result["hash_s"]["least"] > 0
+        assert 4000 < result["receipt_bytes"] < 32000
+
+
 def test_one_phase(measure: Any) -> None:
     mlp, product = measure("one_phase", "mlp", "--runs", "1")
     assert mlp["multiply_accumulates"] == 64 * 128 + 128 * 64 + 64 * 10

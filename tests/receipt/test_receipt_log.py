@@ -43,6 +43,9 @@ def test_a_log_holds_what_its_receipts_say(log: tuple[bytes, list[Receipt]], tmp
     assert data.count(b"\n") == RUNS * LINES
     for some in ([], receipts[:1], receipts[::-1], receipts):
         assert check_log(path, some) == RUNS * LINES
+    steps: list[int] = []
+    check_log(path, progress=steps.append)
+    assert (len(steps), steps[-1]) == (RUNS, len(data))
     whole = LogTree()
     whole.extend(data.splitlines())
     assert (last_tree(path).root, to_hex(whole.root)) == (whole.root, receipts[-1].log.root)
