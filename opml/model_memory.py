@@ -54,15 +54,12 @@ def model_memory(
 
 def read_input(program: Program, posted: bytes) -> dict[str, Array]:
     """The inputs by name from the input region's bytes; views, not copies. InputError where their number is wrong."""
-    area = program.input_region
-    if len(posted) != area.nbytes:
-        raise InputError(f"the posted input has {len(posted)} bytes; the input region has {area.nbytes}")
-    values = {}
-    for port in program.inputs:
-        start = program.tensors[port.tensor].address - area.address
-        flat = np.frombuffer(posted, port.type.dtype.numpy, port.type.elements, start)
-        values[port.name] = flat.reshape(port.type.shape)
-    return values
+    return _read(program, program.input_region, program.inputs, posted, "posted input")
+
+
+def read_output(program: Program, data: bytes) -> dict[str, Array]:
+    """The outputs by name from the output region's bytes; views, not copies. InputError where their number is wrong."""
+    return _read(program, program.output_region, program.outputs, data, "output")
 
 
 def input_bytes(program: Program, values: Mapping[str, Array]) -> bytes:
@@ -84,6 +81,17 @@ def output_root(program: Program, values: Mapping[str, Array]) -> bytes:
 def as_bytes(value: Array) -> Bytes:
     """The bytes of an array, one-dimensional; a copy only where it is not contiguous."""
     return np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+
+
+def _read(program: Program, area: IoRegion, ports: Sequence[Port], data: bytes, what: str) -> dict[str, Array]:
+    if len(data) != area.nbytes:
+        raise InputError(f"the {what} has {len(data)} bytes; the {what.split()[-1]} region has {area.nbytes}")
+    values = {}
+    for port in ports:
+        start = program.tensors[port.tensor].address - area.address
+        flat = np.frombuffer(data, port.type.dtype.numpy, port.type.elements, start)
+        values[port.name] = flat.reshape(port.type.shape)
+    return values
 
 
 def _region_bytes(program: Program, region: IoRegion, ports: Sequence[Port], values: Mapping[str, Array]) -> Bytes:

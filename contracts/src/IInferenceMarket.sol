@@ -157,7 +157,7 @@ interface IInferenceMarket {
     /// @notice Wei that an acceptance in the present block would fix.
     function priceOf(Request calldata request_) external view returns (uint256);
     /// @notice Whether a registrant has published a model, and his royalty.
-    function royalty(bytes32 modelId, address registrant) external view returns (bool published, uint16 bps);
+    function royalty(bytes32 modelId, address registrant) external view returns (bool published, uint16 royaltyBps);
     /// @notice Wei that `withdraw` would pay.
     function credit(address account) external view returns (uint256);
     /// @notice Where claims are made and disputed.

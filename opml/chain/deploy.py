@@ -77,12 +77,12 @@ def ensure_dev_contract(
     return deploy(chain, account, prover_bond, challenger_bond, k).address
 
 
-def deploy_market(chain: Chain, account: "LocalAccount", opml: str) -> Deployment:
-    """Deploys an InferenceMarket for the claims at `opml`."""
+def deploy_market(chain: Chain, account: "LocalAccount", opml: str) -> str:
+    """Deploys an InferenceMarket for the claims at `opml`; returns its address."""
     market = artifact("InferenceMarket")
     receipt = chain.transact(account, None, market.bytecode + market.abi.encode_constructor(checksum(opml)))
     assert receipt.contract is not None
-    return Deployment(receipt.contract, opml, receipt.block, receipt.gas_used)
+    return receipt.contract
 
 
 def dev_market(chain: Chain) -> str | None:
@@ -102,7 +102,7 @@ def ensure_dev_market(chain: Chain) -> str:
             f"there is no market where a development chain has it, and {account.address} was used for something else",
             "name the market, or begin a new chain",
         )
-    return deploy_market(chain, account, opml).address
+    return deploy_market(chain, account, opml)
 
 
 def create_address(sender: str, nonce: int) -> str:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opml.chain.abi import Event, artifact
-from opml.chain.base import Chain, Receipt
+from opml.chain.base import Chain, Log, Receipt
 from opml.chain.client import OpmlClient
 from opml.chain.contract import Contract, address_topic
 from opml.chain.hexa import checksum
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from opml.header import ModelHeader
 
 BPS = 10_000
+_REQUESTED = ("Requested", "RequestInput", "RequestInputAt")
 _EVENTS_HINT = "the node may have dropped old events: ask another one"
 
 
@@ -138,7 +139,7 @@ class MarketClient:
     def royalty(self, model_id: bytes, registrant: str) -> int | None:
         """A registrant's royalty on a model, in hundredths of a percent; None if he has not published it."""
         found = self.contract.read("royalty", model_id, checksum(registrant))
-        return int(found["bps"]) if found["published"] else None
+        return int(found["royaltyBps"]) if found["published"] else None
 
     # Requests
 
@@ -158,23 +159,26 @@ class MarketClient:
         """A request with its state and its input; None if there is none of that id."""
         if self.state(request_id)["status"] == Status.NONE:
             return None
-        found = self._views(self.contract.events(("Requested", "RequestInput", "RequestInputAt"), request_id))
+        found = self._posted(self.contract.events(_REQUESTED, request_id))
         if not found:
             raise ChainError("the node does not have the request's events", _EVENTS_HINT)
-        return found[0]
+        return self._view(*found[0])
 
     def requests(
         self, model_id: bytes | None = None, requester: str | None = None, from_block: int | None = None
     ) -> list[RequestView]:
         """All requests, or those for a model, of a requester or since a block, oldest first."""
-        names = ("Requested", "RequestInput", "RequestInputAt")
-        views = self._views([pair for pair in self.contract.events(names, from_block=from_block)])
+        who = None if requester is None else checksum(requester)
         return [
             view
-            for view in views
-            if model_id in (None, view.request.terms.model_id)
-            and (requester is None or checksum(requester) == view.request.requester)
+            for request_id, request, given in self.posted(from_block)
+            if model_id in (None, request.terms.model_id) and who in (None, request.requester)
+            for view in [self._view(request_id, request, given)]
         ]
+
+    def posted(self, from_block: int | None = None) -> list[tuple[bytes, Request, Mapping[str, Any]]]:
+        """Requests by their events alone, oldest first: id, request, and `input` or `uri` as they came with it."""
+        return self._posted(self.contract.events(_REQUESTED, from_block=from_block))
 
     def state(self, request_id: bytes) -> Mapping[str, Any]:
         """What the contract keeps of a request: status, price, claimId, outputHash."""
@@ -219,29 +223,29 @@ class MarketClient:
         found = self.contract.events("Delivered", None, None, address_topic(address))
         return sum(event.args["payment"] for _, event in found)
 
-    def _views(self, events: list[tuple[Any, Event]]) -> list[RequestView]:
+    def _posted(self, events: list[tuple[Log, Event]]) -> list[tuple[bytes, Request, Mapping[str, Any]]]:
         inputs = {event.args["requestId"]: event.args for _, event in events if event.name != "Requested"}
-        views = []
+        found = []
         for _, event in events:
-            if event.name != "Requested":
-                continue
-            request_id, request = event.args["requestId"], read_request(event.args["request"])
-            if request.id_at(self.chain.chain_id, self.address) != request_id:
-                raise BehindError("what a request says is not what its id commits to")
-            state, given = self.state(request_id), inputs.get(request_id, {})
-            views.append(
-                RequestView(
-                    request_id=request_id,
-                    request=request,
-                    status=Status(state["status"]),
-                    price=state["price"],
-                    claim_id=state["claimId"],
-                    output_hash=state["outputHash"],
-                    input=given.get("input"),
-                    input_uri=given.get("uri", ""),
-                )
-            )
-        return views
+            if event.name == "Requested":
+                request_id, request = event.args["requestId"], read_request(event.args["request"])
+                if request.id_at(self.chain.chain_id, self.address) != request_id:
+                    raise BehindError("what a request says is not what its id commits to")
+                found.append((request_id, request, inputs.get(request_id, {})))
+        return found
+
+    def _view(self, request_id: bytes, request: Request, given: Mapping[str, Any]) -> RequestView:
+        state = self.state(request_id)
+        return RequestView(
+            request_id=request_id,
+            request=request,
+            status=Status(state["status"]),
+            price=state["price"],
+            claim_id=state["claimId"],
+            output_hash=state["outputHash"],
+            input=given.get("input"),
+            input_uri=given.get("uri", ""),
+        )
 
 
 def read_request(fields: Mapping[str, Any]) -> Request:

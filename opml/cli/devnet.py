@@ -7,7 +7,7 @@ import click
 
 from opml.chain import connect
 from opml.chain.accounts import dev_accounts
-from opml.chain.deploy import DEFAULT_K, ensure_dev_contract
+from opml.chain.deploy import DEFAULT_K, ensure_dev_contract, ensure_dev_market
 from opml.chain.devnet import DEFAULT_PORT, Devnet, serve
 from opml.cli.options import console, emit, json_option
 
@@ -41,11 +41,13 @@ def command(port: int, data: Path, k: int, as_json: bool) -> None:
     def ready(devnet: Devnet) -> None:
         with connect(devnet.url) as chain:
             address, chain_id = ensure_dev_contract(chain, k=k), chain.chain_id
+            market = ensure_dev_market(chain)
         accounts = [{"address": a.address, "key": "0x" + bytes(a.key).hex()} for a in dev_accounts()[:3]]
         if as_json:
-            emit({"url": devnet.url, "chain_id": chain_id, "contract": address, "accounts": accounts, "data": data})
+            body = {"url": devnet.url, "chain_id": chain_id, "contract": address, "market": market}
+            emit(body | {"accounts": accounts, "data": data})
         else:
-            click.echo(f"{devnet.url}  chain {chain_id}  contract {address}")
+            click.echo(f"{devnet.url}  chain {chain_id}  contract {address}  market {market}")
             for account in accounts:
                 click.echo(f"  OPML_KEY={account['key']}  # {account['address']}")
             console.print(f"the chain is kept in {data}; Ctrl-C stops")

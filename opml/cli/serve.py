@@ -1,0 +1,140 @@
+"""`opml market serve`: a prover's daemon."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from opml.chain.market import Request
+from opml.cli.market_session import market_option, open_market
+from opml.cli.options import dims_option, emit, json_option, key_options, rpc_option
+from opml.cli.watch import GRACE_SECONDS, Ether, Size
+from opml.errors import InputError
+from opml.serving import Server
+from opml.watch.library import Library
+from opml.watch.log import LEVELS, EventLog
+
+
+@click.command("serve")
+@rpc_option
+@market_option
+@key_options
+@click.option(
+    "--model",
+    "-m",
+    "models",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A model to answer for: ONNX file or image. May be given several times.",
+)
+@click.option(
+    "--models",
+    "folders",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder of such files; new ones are found when a request asks for them.",
+)
+@dims_option
+@click.option("--one-phase", is_flag=True, help="The ONNX files were registered in one phase.")
+@click.option(
+    "--min-profit",
+    type=Ether(),
+    default="0",
+    show_default=True,
+    help="What has to be left of a price after royalty and gas.",
+)
+@click.option(
+    "--margin",
+    type=click.IntRange(0),
+    default=30,
+    show_default=True,
+    help="Seconds before its deadline from which a request is left alone.",
+)
+@click.option(
+    "--inputs",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder with the bytes of inputs that are not on chain, in files named by their root: 0x….bin",
+)
+@click.option("--memory", type=Size(), default="4G", show_default=True, help="Memory for the traces of games.")
+@click.option("--once", is_flag=True, help="Catch up, do what there is to do now, and leave.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--log-level", type=click.Choice(list(LEVELS)), default="info", show_default=True)
+@click.option("--poll", type=click.FloatRange(0.01), default=1.0, show_default=True, help="Seconds between two looks.")
+@json_option
+def serve_command(
+    rpc: str,
+    market: str | None,
+    key_env: str,
+    keystore: Path | None,
+    models: tuple[Path, ...],
+    folders: tuple[Path, ...],
+    dims: dict[str, int],
+    one_phase: bool,
+    min_profit: int,
+    margin: int,
+    inputs: Path | None,
+    memory: int,
+    once: bool,
+    log_format: str,
+    log_level: str,
+    poll: float,
+    as_json: bool,
+) -> None:
+    """Answer requests: run the model, claim, accept, defend the claim, deliver, withdraw.
+
+    Killed at any moment, it reads the chain and goes on; it keeps no state. Run it until what it has accepted is
+    delivered: a claim that nobody defends can be lost to anybody.
+
+    \b
+    Examples:
+      opml market serve --model cnn.opml --rpc http://127.0.0.1:8545
+      opml market serve --models ./models --min-profit 0.001 --rpc URL --market ADDRESS@BLOCK --log-format json
+      opml market serve --model cnn.opml --once --json --rpc http://127.0.0.1:8545
+
+    Events go to standard error, one a line. SIGTERM and Ctrl-C end it, once it knows what became of all that it has
+    sent.
+    """
+    if not models and not folders:
+        raise InputError("no models to answer for", "name some with --model or --models")
+    log = EventLog(sys.stderr, as_json=log_format == "json", level=log_level)
+    session = open_market(rpc, market, keystore, key_env)
+    account = session.account()
+    library = Library(models, folders, one_phase=one_phase, dims=dims, emit=log)
+
+    def find_input(request: Request, uri: str) -> bytes | None:
+        file = inputs / f"0x{request.input_root.hex()}.bin" if inputs else None
+        return file.read_bytes() if file is not None and file.is_file() else None
+
+    with Server(
+        session.market,
+        account,
+        library,
+        min_profit=min_profit,
+        margin=margin,
+        find_input=find_input,
+        memory=memory,
+        emit=log,
+        poll=poll,
+    ) as server:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: server.stop())
+        log("started", market=session.market.address, account=account.address, models=len(library.ids))
+        server.run(lambda: once and server.caught_up(), patience=5 if once else None)
+        server.finish(GRACE_SECONDS)
+        log("stopped", accepted=len(server.accepted), games=len(server.tables.ours), pending=len(server.errands))
+        if once and as_json:
+            emit(_summary(server))
+
+
+def _summary(server: Server) -> dict[str, Any]:
+    market, address = server.market, server.address
+    return {
+        "market": market.address,
+        "prover": address,
+        "head": server.follower.head,
+        "open": server.open_requests,
+        "accepted": server.accepted,
+        "earned_wei": market.earned(address),
+    }
