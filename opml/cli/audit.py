@@ -75,6 +75,8 @@ def command(
     """
     if (names or every) and model is None:
         raise InputError("to run operators again the model is needed", "add --model FILE")
+    if model is None and (tensors or input_files or dims):
+        raise InputError("--tensors, --input and --dim belong to a model", "add --model FILE")
     found = read_receipt(receipt)
     held = check_receipt(found)
     held += _check_history(found, since, log)

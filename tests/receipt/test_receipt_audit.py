@@ -51,6 +51,16 @@ def test_one_wrong_bit_is_found_at_its_node_and_tile(tmp_path: Path, tensor: str
     assert all(found[name].problem is None for found in (bundled, native) for name in others)
 
 
+@pytest.mark.parametrize(("tensor", "byte"), [("s", 0), ("y", 83), ("p", 32), ("z", 63)])
+def test_the_tile_is_the_one_that_a_dispute_would_find(tmp_path: Path, tensor: str, byte: int) -> None:
+    liar = lying(1, tensor, byte)
+    receipt = liar.receipt(tensors=tmp_path)
+    wrong = [audit for audit in audits(receipt, tmp_path).values() if audit.problem]
+    memory, honest = liar.memory, infer(1).memory
+    first = next(m for m in range(memory.tiles + 1) if memory.root(m) != honest.root(m))
+    assert wrong[0].first_tile == first - 1
+
+
 def test_a_right_receipt_passes_and_carries_its_proof(tmp_path: Path) -> None:
     infer(5).receipt(log=tmp_path / "log")
     receipt = infer(1).receipt(log=tmp_path / "log", tensors=tmp_path / "t")

@@ -1,5 +1,6 @@
 """`--receipt` and `opml audit` as a user calls them, the page about receipts, and what is imported only for them."""
 
+import importlib
 import json
 import re
 import shlex
@@ -57,7 +58,8 @@ def run(number: int, file: str, *more: str) -> Any:
 def test_the_page_about_receipts(tmp_path: Path) -> None:
     """Its commands in their order, with what they are said to end with."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "receipts.md").read_text(), re.DOTALL)
+    page = (ROOT / "docs" / "receipts.md").read_text()
+    blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
     failures = 0
     for line in "".join(blocks).splitlines():
         line, _, error = line.partition("   # ")
@@ -71,6 +73,7 @@ def test_the_page_about_receipts(tmp_path: Path) -> None:
         assert error in result.stderr
         failures += bool(error)
     assert failures == 1
+    exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], {"opml": importlib.import_module("opml")})
     assert {path.name for path in tmp_path.glob("*.json")} == {"first.json", "second.json", "third.json"}
 
 
@@ -118,7 +121,8 @@ def test_what_cannot_be_audited_is_named(tmp_path: Path) -> None:
     run(3, "a.json", "--log", "log")
     run(4, "b.json", "--log", "log")
     run(5, "c.json", "--log", "log")
-    assert refusal("audit", "a.json", "--all")["code"] == "bad-input"
+    for alone in (("--all",), ("--node", "#0"), ("--tensors", "t"), ("-i", f"{DIGITS}:3"), ("--dim", "n=1")):
+        assert refusal("audit", "a.json", *alone)["code"] == "bad-input"
     assert refusal("audit", "a.json", "-m", MODEL, "--node", "none")["code"] == "bad-input"
     assert refusal("audit", "none.json")["code"] == "bad-receipt"
     assert refusal("audit", MODEL)["code"] == "bad-receipt"
