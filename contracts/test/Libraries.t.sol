@@ -26,19 +26,25 @@ contract LibrariesTest is Test {
 
     function _zeros() private pure returns (bytes32[] memory zeros) {
         zeros = new bytes32[](DEPTH + 1);
-        for (uint256 l; l < DEPTH; ++l) zeros[l + 1] = keccak256(abi.encode(zeros[l], zeros[l]));
+        for (uint256 l; l < DEPTH; ++l) {
+            zeros[l + 1] = keccak256(abi.encode(zeros[l], zeros[l]));
+        }
     }
 
     function _words(uint256 seed, uint256 count) private pure returns (bytes32[] memory words) {
         words = new bytes32[](count);
-        for (uint256 i; i < count; ++i) words[i] = keccak256(abi.encode(seed, i));
+        for (uint256 i; i < count; ++i) {
+            words[i] = keccak256(abi.encode(seed, i));
+        }
     }
 
     // ------------------------------------------------------------------------------------------- MerkleMemory
 
     function test_zero_is_the_subtree_of_zeros() external view {
         bytes32[] memory zeros = _zeros();
-        for (uint256 l; l <= DEPTH; ++l) assertEq(lib.zero(l), zeros[l]);
+        for (uint256 l; l <= DEPTH; ++l) {
+            assertEq(lib.zero(l), zeros[l]);
+        }
     }
 
     function testFuzz_a_path_leads_to_the_root(uint256 seed, uint8 density, uint256 from, uint256 index) external view {
@@ -91,7 +97,9 @@ contract LibrariesTest is Test {
         uint256 count = (data.length + 31) / 32;
         level = bound(level, Naive.height(count), Naive.height(count) + 2);
         bytes32[] memory leaves = new bytes32[](count);
-        for (uint256 i; i < count; ++i) leaves[i] = bytes32(data[32 * i:]);
+        for (uint256 i; i < count; ++i) {
+            leaves[i] = bytes32(data[32 * i:]);
+        }
         bytes32[][] memory levels = Naive.tree(leaves, level);
         assertEq(lib.subtreeRoot(data, level), levels[level][0]);
     }
@@ -145,14 +153,18 @@ contract LibrariesTest is Test {
         returns (bytes memory)
     {
         bytes32[][] memory lower = new bytes32[][](meet);
-        for (uint256 l; l < meet; ++l) lower[l] = levels[l];
+        for (uint256 l; l < meet; ++l) {
+            lower[l] = levels[l];
+        }
         return Naive.path(lower, zeros, 0, index);
     }
 
     /// @dev The root of the whole memory, whose beginning this tree is.
     function _top(bytes32[][] memory levels, bytes32[] memory zeros) private pure returns (bytes32 root) {
         root = levels[HEIGHT][0];
-        for (uint256 l = HEIGHT; l < DEPTH; ++l) root = keccak256(abi.encode(root, zeros[l]));
+        for (uint256 l = HEIGHT; l < DEPTH; ++l) {
+            root = keccak256(abi.encode(root, zeros[l]));
+        }
     }
 
     // ----------------------------------------------------------------------------------------------- KSection
@@ -214,12 +226,16 @@ contract LibrariesTest is Test {
         }
     }
 
-    function testFuzz_an_opening_of_another_length_is_refused(uint256 seed, uint256 p, uint256 j, bool longer) external {
+    function testFuzz_an_opening_of_another_length_is_refused(uint256 seed, uint256 p, uint256 j, bool longer)
+        external
+    {
         p = bound(p, 2, 64);
         j = bound(j, 0, p - 1);
         bytes32[] memory opening = Naive.opening(_words(seed, p - 1), j);
         bytes32[] memory other = new bytes32[](longer ? opening.length + 1 : opening.length - 1);
-        for (uint256 i; i < other.length && i < opening.length; ++i) other[i] = opening[i];
+        for (uint256 i; i < other.length && i < opening.length; ++i) {
+            other[i] = opening[i];
+        }
         vm.expectRevert(IOpml.WrongLength.selector);
         lib.ends(p, j, "lo", "hi", other);
     }

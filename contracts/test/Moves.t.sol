@@ -64,9 +64,7 @@ contract MovesTest is Toy {
         bytes32 id = opml.claimIdOf(c);
         assert(id != claimId);
         _expect();
-        emit IOpml.Claimed(
-            id, modelId, prover, c.inputRoot, OUTPUT_ROOT, 0, false, uint40(_now() + WINDOW)
-        );
+        emit IOpml.Claimed(id, modelId, prover, c.inputRoot, OUTPUT_ROOT, 0, false, uint40(_now() + WINDOW));
         _expect();
         emit IOpml.InputWithheld(id, "there");
         _send(prover, PROVER_BOND, abi.encodeCall(IOpml.claimByRoot, (modelId, c.inputRoot, OUTPUT_ROOT, 0, "there")));
@@ -150,9 +148,7 @@ contract MovesTest is Toy {
         bytes memory endState = _endState();
         vm.recordLogs();
         _enter();
-        _assertRange(
-            IOpml.Stage.CHOOSE, IOpml.Phase.INSTRUCTION, keccak256(abi.encode(posted[0], posted[1]))
-        );
+        _assertRange(IOpml.Stage.CHOOSE, IOpml.Phase.INSTRUCTION, keccak256(abi.encode(posted[0], posted[1])));
         assertEq(
             keccak256(vm.getRecordedLogs()[0].data),
             keccak256(abi.encode(TILE, STEPS, range.lo, range.hi, endState, SCRATCH_ROOT))

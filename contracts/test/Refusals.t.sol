@@ -56,7 +56,9 @@ contract RefusalsTest is Toy {
 
     function test_registerModel_refuses() public {
         IOpml.Model[18] memory bad;
-        for (uint256 i; i < bad.length; ++i) bad[i] = _model(TILES, STEPS);
+        for (uint256 i; i < bad.length; ++i) {
+            bad[i] = _model(TILES, STEPS);
+        }
         bad[0].entry = 1 << 20; // behind the guest
         bad[1].entry = 6; // not an instruction
         bad[2].tiles = 0;
@@ -306,7 +308,9 @@ contract RefusalsTest is Toy {
         _refused(IOpml.BadSegment.selector, challenger, abi.encodeCall(IOpml.choose, (key, range, K, opening)));
         _refused(bad, challenger, abi.encodeCall(IOpml.choose, (key, range, j - 2, Naive.opening(posted, j))));
         bytes32[] memory longer = new bytes32[](opening.length + 1);
-        for (uint256 i; i < opening.length; ++i) longer[i] = opening[i];
+        for (uint256 i; i < opening.length; ++i) {
+            longer[i] = opening[i];
+        }
         _refused(IOpml.WrongLength.selector, challenger, abi.encodeCall(IOpml.choose, (key, range, j, longer)));
         for (uint256 i; i < opening.length; ++i) {
             opening[i] = ~opening[i];
@@ -373,9 +377,11 @@ contract RefusalsTest is Toy {
         bytes4 not = IOpml.NotCollectable.selector;
         _refused(IOpml.NothingToWithdraw.selector, other, _withdrawCall(other, false, false));
         _until(IOpml.Stage.CHOOSE);
-        _refused(IOpml.UnknownClaim.selector, prover, abi.encodeCall(
-            IOpml.withdraw, (prover, _ids("none"), new IOpml.GameKey[](0))
-        ));
+        _refused(
+            IOpml.UnknownClaim.selector,
+            prover,
+            abi.encodeCall(IOpml.withdraw, (prover, _ids("none"), new IOpml.GameKey[](0)))
+        );
         _refused(IOpml.NotAllowed.selector, other, _withdrawCall(prover, true, false)); // not his delegate
         _refused(IOpml.NotAllowed.selector, other, _withdrawCall(other, true, false)); // not his claim
         _refused(IOpml.WindowOpen.selector, prover, _withdrawCall(prover, true, false));
@@ -431,8 +437,7 @@ contract RefusalsTest is Toy {
         vm.deal(address(recipient), CHALLENGER_BOND);
         challenger = address(recipient);
         _until(IOpml.Stage.CHALLENGER_WON);
-        bytes memory collect =
-            abi.encodeCall(Recipient.collect, (opml, new bytes32[](0), _keys()));
+        bytes memory collect = abi.encodeCall(Recipient.collect, (opml, new bytes32[](0), _keys()));
         for (uint256 mood = 1; mood < 3; ++mood) {
             recipient.setMood(Recipient.Mood(mood));
             (bool done, bytes memory answer) = address(recipient).call(collect);

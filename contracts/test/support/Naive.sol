@@ -7,7 +7,9 @@ library Naive {
     function tree(bytes32[] memory leaves, uint256 top) internal pure returns (bytes32[][] memory levels) {
         levels = new bytes32[][](top + 1);
         levels[0] = new bytes32[](1 << top);
-        for (uint256 i; i < leaves.length; ++i) levels[0][i] = leaves[i];
+        for (uint256 i; i < leaves.length; ++i) {
+            levels[0][i] = leaves[i];
+        }
         for (uint256 l = 1; l <= top; ++l) {
             levels[l] = new bytes32[](1 << (top - l));
             for (uint256 i; i < levels[l].length; ++i) {
@@ -35,7 +37,9 @@ library Naive {
         uint256 count;
         uint256 first = j == 0 ? 0 : j - 1;
         uint256 last = j == states.length ? j - 1 : j;
-        for (uint256 i = first; i <= last; ++i) words[count++] = states[i];
+        for (uint256 i = first; i <= last; ++i) {
+            words[count++] = states[i];
+        }
         for (uint256 l; l < h; ++l) {
             if (first & 1 == 1) words[count++] = levels[l][first - 1];
             if (last & 1 == 0) words[count++] = levels[l][last + 1];

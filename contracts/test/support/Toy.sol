@@ -1,38 +1,26 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
-import {HALTED, RUNNING, ZEROS, ZERO_SCRATCH} from "../../src/Constants.sol";
+import {HALTED, RUNNING, ZERO_SCRATCH} from "../../src/Constants.sol";
 import {IOpml} from "../../src/IOpml.sol";
-import {IStepVerifier} from "../../src/IStepVerifier.sol";
-import {MockVerifier} from "./MockVerifier.sol";
 import {Naive} from "./Naive.sol";
-import {Test} from "./Test.sol";
+import {ToyModel} from "./ToyModel.sol";
 
-/// @title The released contract with a toy model, and a game to be played move by move
-/// @notice The input and the output region are the whole model half of memory: S_0 is the input's root, S_M the output's,
-///         and paths are empty. Other states are words made from their number. The challenger disputes tile `TILE`, and
-///         in it instruction `STEP`; the verifier says what the witness says.
-abstract contract Toy is Test {
-    uint256 internal constant PROVER_BOND = 1 ether + 7;
-    uint256 internal constant CHALLENGER_BOND = 0.5 ether + 3;
-    uint32 internal constant WINDOW = 1000;
-    uint32 internal constant CLOCK = 100;
-    uint256 internal constant K = 3;
+/// @title A game about the toy model, to be played move by move
+/// @notice The states inside are words made from their number. The challenger disputes tile `TILE`, and in it instruction
+///         `STEP`.
+abstract contract Toy is ToyModel {
     uint64 internal constant TILES = 11;
     uint64 internal constant STEPS = 7;
     uint256 internal constant TILE = 7;
     uint256 internal constant STEP = 3;
-    bytes internal constant NO_PATH = hex"0000000000";
     bytes internal constant INPUT = "an input of thirty-two bytes, ok";
     bytes32 internal constant OUTPUT_ROOT = "root of the output";
-    bytes32 internal constant SCRATCH_ROOT = "root of the scratch";
 
     address internal prover = address(0x1001);
     address internal challenger = address(0x1002);
     address internal other = address(0x1003);
 
-    IStepVerifier internal verifier;
-    IOpml internal opml;
     IOpml.Model internal model;
     bytes32 internal modelId;
 
@@ -46,79 +34,22 @@ abstract contract Toy is Test {
     bytes32[] internal posted;
 
     function setUp() public virtual {
-        vm.warp(1_700_000_000);
-        for (uint160 account = 0x1001; account < 0x1010; ++account) vm.deal(address(account), 1000 ether);
-        verifier = new MockVerifier();
-        opml = _deploy(K);
+        _setUp();
+        for (uint160 account = 0x1001; account < 0x1010; ++account) {
+            vm.deal(address(account), 1000 ether);
+        }
         model = _model(TILES, STEPS);
         modelId = opml.registerModel(model, "");
-    }
-
-    function _deploy(uint256 k) internal returns (IOpml) {
-        return IOpml(vm.deployCode("Opml.sol:Opml", abi.encode(verifier, PROVER_BOND, CHALLENGER_BOND, k)));
-    }
-
-    function _model(uint64 tiles, uint64 maxSteps) internal pure returns (IOpml.Model memory) {
-        return IOpml.Model({
-            modelRoot: ZERO_SCRATCH, // all zero, as the other half is
-            guestRoot: "guest",
-            entry: 8,
-            tiles: tiles,
-            stride: 2,
-            maxSteps: maxSteps,
-            inputAddress: 0,
-            inputBytes: 32,
-            outputAddress: 0,
-            outputBytes: 32,
-            window: WINDOW,
-            clock: CLOCK,
-            inputLevel: 34,
-            outputLevel: 34
-        });
-    }
-
-    // --------------------------------------------------------------------------------------------------- sending
-
-    /// @dev A transaction to the contract: whether it is accepted, and what it returns.
-    function _call(address sender, uint256 value, bytes memory data) internal returns (bool done, bytes memory answer) {
-        vm.prank(sender);
-        (done, answer) = address(opml).call{value: value}(data);
-    }
-
-    function _send(address sender, uint256 value, bytes memory data) internal returns (bytes memory) {
-        (bool done, bytes memory answer) = _call(sender, value, data);
-        if (!done) {
-            assembly ("memory-safe") {
-                revert(add(answer, 0x20), mload(answer))
-            }
-        }
-        return answer;
-    }
-
-    function _send(address sender, bytes memory data) internal {
-        _send(sender, 0, data);
     }
 
     // ---------------------------------------------------------------------------------------------------- states
 
     function _inputRoot() internal pure returns (bytes32 node) {
         node = bytes32(INPUT);
-        bytes memory zeros = ZEROS;
+        bytes32 zero;
         for (uint256 level; level < 34; ++level) {
-            bytes32 zero;
-            assembly ("memory-safe") {
-                zero := mload(add(add(zeros, 0x20), mul(level, 0x20)))
-            }
-            node = keccak256(abi.encode(node, zero));
+            (node, zero) = (keccak256(abi.encode(node, zero)), keccak256(abi.encode(zero, zero)));
         }
-    }
-
-    function _machine(bytes32 root, uint64 a0, uint64 a1, uint64 pc, uint8 status) internal pure returns (bytes memory) {
-        uint64[31] memory registers; // x1 to x31
-        bytes memory words;
-        (registers[9], registers[10]) = (a0, a1);
-        for (uint256 i; i < 31; ++i) words = bytes.concat(words, bytes8(registers[i]));
-        return bytes.concat(root, words, bytes8(pc), bytes1(status));
     }
 
     function _endState() internal view returns (bytes memory) {
@@ -138,7 +69,9 @@ abstract contract Toy is Test {
     function _states(uint256 position, uint256 length) internal view returns (bytes32[] memory states) {
         uint256 p = _parts(length);
         states = new bytes32[](p - 1);
-        for (uint256 i = 1; i < p; ++i) states[i - 1] = _state(position + i * length / p);
+        for (uint256 i = 1; i < p; ++i) {
+            states[i - 1] = _state(position + i * length / p);
+        }
     }
 
     /// @dev The segment in which the challenger looks further.
