@@ -75,9 +75,13 @@ class Model:
 
         With `keep_tensors` every operator's output is kept, too: a receipt then takes no second run.
         """
-        self.engine.check(inputs)
         # Read the arrays once: what is claimed must be what was run.
-        return self.infer_posted(input_bytes(self.image.program, inputs), keep_tensors=keep_tensors, threads=threads)
+        return self.infer_posted(self.input_region(inputs), keep_tensors=keep_tensors, threads=threads)
+
+    def input_region(self, inputs: Mapping[str, Array]) -> bytes:
+        """The bytes of the input region, as a claim posts them. Raises InputError."""
+        self.engine.check(inputs)
+        return input_bytes(self.image.program, inputs)
 
     def infer_posted(self, posted: bytes, *, keep_tensors: bool = False, threads: int | None = None) -> "Inference":
         """The same for the input region's bytes as a claim posts them. Raises InputError."""

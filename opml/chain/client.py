@@ -234,6 +234,10 @@ class OpmlClient:
         keys = [self.game_key(game_id) for game_id in games]
         return self._send(account, "withdraw", checksum(party), list(claims), keys)
 
+    def paid(self, receipt: Receipt) -> int:
+        """What a withdrawal paid."""
+        return sum(event.args["amount"] for _, event in self._decoded(receipt.logs) if event.name == "Withdrawn")
+
     def set_delegate(self, delegate: str, allowed: bool, account: "LocalAccount") -> Receipt:
         """Lets another account move in the sender's games and withdraw for it, or no longer."""
         return self._send(account, "setDelegate", checksum(delegate), allowed)

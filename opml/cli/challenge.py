@@ -10,9 +10,12 @@ from opml.cli.options import (
     console,
     contract_option,
     emit_verdict,
+    inputs_option,
     json_option,
     key_options,
+    load_region,
     model_options,
+    party_option,
     poll_option,
     progress,
     rpc_option,
@@ -33,6 +36,8 @@ from opml.model import load
 @contract_option
 @key_options
 @model_options
+@inputs_option
+@party_option
 @click.option(
     "--salt", type=click.IntRange(0, 2**256 - 1), default=0, help="Tells several games of one challenger apart."
 )
@@ -49,6 +54,8 @@ def command(
     window: int,
     clock: int,
     one_phase: bool,
+    input_files: tuple[str, ...],
+    party: str | None,
     salt: int,
     poll: float,
     as_json: bool,
@@ -61,6 +68,10 @@ def command(
     Examples:
       opml challenge 0x2c21… --model model.opml --rpc http://127.0.0.1:8545
       opml challenge 0x2c21… --model model.onnx --rpc http://127.0.0.1:8545 --json
+      opml challenge 0x2c21… --model model.opml --input image.npy --rpc http://127.0.0.1:8545
+
+    --input is for a claim whose input is not on chain: the arrays, or a file with the input region's bytes; they are
+    checked against the claim. With --for, a delegate goes on with a game that another account has begun.
 
     Exit status 0: the claim is right, or it was wrong and we won. 6: it is wrong and can no longer be challenged, or
     we lost.
@@ -83,6 +94,8 @@ def command(
             claim_id,
             loaded,
             salt=salt,
+            party=party,
+            posted=load_region(input_files, loaded),
             progress=show,
             sleep=session.sleep,
             poll=poll,

@@ -4,7 +4,7 @@ import json
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from zipfile import BadZipFile
 
 import click
@@ -15,6 +15,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from opml.chain.fees import DEFAULT_MAX_FEE, GWEI
 from opml.errors import InputError, OpmlError
 from opml.graph import Array
+
+if TYPE_CHECKING:
+    from opml.model import Model
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -147,6 +150,34 @@ def key_options(function: F) -> F:
     return function
 
 
+class _Address(click.ParamType):  # type: ignore[type-arg]
+    """An account, checksummed."""
+
+    name = "ADDRESS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from opml.chain.hexa import checksum
+
+        try:
+            return checksum(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not an address: 20 bytes in hexadecimal, as 0x…")
+
+
+ADDRESS = _Address()
+
+
+def party_option(function: F) -> F:
+    """For whom a delegate acts."""
+    return click.option(
+        "--for",
+        "party",
+        type=ADDRESS,
+        metavar="ADDRESS",
+        help="Act for this account, which has made the key's account its delegate (`opml delegate`).",
+    )(function)
+
+
 def poll_option(function: F) -> F:
     return click.option(
         "--poll",
@@ -211,6 +242,18 @@ def load_inputs(files: tuple[str, ...], names: list[str]) -> dict[str, Array]:
     if missing:
         raise InputError(f"no --input given for {', '.join(missing)}", "add --input NAME=FILE.npy")
     return arrays
+
+
+def load_region(files: tuple[str, ...], model: "Model") -> bytes | None:
+    """The input region's bytes that `--input` gives: from arrays, or from one file of any other kind as they are.
+
+    None where no file is given. Raises InputError.
+    """
+    if not files:
+        return None
+    if len(files) == 1 and Path(files[0]).is_file() and Path(files[0]).suffix not in (".npy", ".npz"):
+        return Path(files[0]).read_bytes()
+    return model.input_region(load_inputs(files, list(model.inputs)))
 
 
 def _read_array(text: str) -> Array:

@@ -17,7 +17,9 @@ from opml.cli.options import (
     json_option,
     key_options,
     load_inputs,
+    load_region,
     model_options,
+    party_option,
     poll_option,
     progress,
 )
@@ -41,6 +43,13 @@ from opml.prover import PostedClaim, defend_claim, post_claim
 @click.option("--claim", "claim_text", metavar="ID", help="Do not claim anew: go on defending this claim.")
 @click.option("--nonce", type=click.IntRange(0, 2**256 - 1), help="Tells equal claims apart; random by default.")
 @click.option("--uri", default="", help="Where the model can be had; announced when it is registered.")
+@click.option(
+    "--input-uri",
+    metavar="URI",
+    help="Put only the input's root on chain, and this as the place where its bytes can be had. Nobody without them "
+    "can check the claim: it is for a consumer who has them.",
+)
+@party_option
 @receipt_options
 @poll_option
 @json_option
@@ -59,6 +68,8 @@ def command(
     claim_text: str | None,
     nonce: int | None,
     uri: str,
+    input_uri: str | None,
+    party: str | None,
     wanted: Wanted,
     poll: float,
     as_json: bool,
@@ -75,11 +86,19 @@ def command(
       opml prove model.opml --input image.npy --rpc http://127.0.0.1:8545 --detach
       opml prove model.opml --claim 0x2c21… --rpc http://127.0.0.1:8545
       opml prove model.opml --input image.npy --receipt claim.json
+      opml prove model.opml --input image.npy --input-uri https://example.org/image --rpc http://127.0.0.1:8545
+
+    With --claim, --input is needed if the claim's input is not on chain; --for defends the claim of another account,
+    which has made this one its delegate.
 
     The key is read from the environment variable OPML_KEY (or --key-env), or from a --keystore file.
     """
-    if (claim_text is None) == (not input_files):
+    if claim_text is None and not input_files:
         raise InputError("give either --input, to claim, or --claim, to go on defending")
+    if claim_text is None and party:
+        raise InputError("a claim is posted by the prover itself", "--for goes with --claim, to defend it")
+    if claim_text and input_uri is not None:
+        raise InputError("--input-uri is announced with a new claim; --claim is about one that is there")
     if rpc is None and (detach or claim_text):
         raise InputError(
             f"{'--detach' if detach else '--claim'} needs a chain that outlives this command", "name one with --rpc"
@@ -89,20 +108,22 @@ def command(
     with progress() as bar:
         bar.add_task(f"loading {model.name}", total=None)
         loaded = load(model, window=window, clock=clock, one_phase=one_phase, dims=dims)
-    posted, outputs = None, None
+    posted, outputs, given = None, None, None
     if claim_text is None:
-        posted, inference = _post(session, account, loaded, input_files, nonce, uri, keep_tensors=bool(wanted))
+        uris = (uri, input_uri)
+        posted, inference = _post(session, account, loaded, input_files, nonce, uris, keep_tensors=bool(wanted))
+        given = inference.posted
         claim_id, outputs = posted.claim_id, inference.outputs
         digest = wanted.write_claimed(inference, session.client, claim_id)
     else:
-        claim_id = parse_id(claim_text)
-        digest = wanted.write_for_claim(loaded, session.client, claim_id)
+        claim_id, given = parse_id(claim_text), load_region(input_files, loaded)
+        digest = wanted.write_for_claim(loaded, session.client, claim_id, given)
     resume = _resume(model, claim_id)
     body = {
         "claim_id": claim_id,
         "model_id": loaded.model_id,
         "contract": session.client.address,
-        "prover": account.address,
+        "prover": party or account.address,
         "outputs": outputs,
         "registered": receipt_json(posted.registered) if posted else None,
         "claimed": receipt_json(posted.claimed) if posted else None,
@@ -119,7 +140,7 @@ def command(
             click.echo("posted; nobody defends it until you run\n  " + resume, err=True)
         return
     try:
-        status = _defend(session, account, claim_id, loaded, poll)
+        status = _defend(session, account, claim_id, loaded, poll, party, given)
     except KeyboardInterrupt:
         if rpc is not None:
             click.echo("nobody defends the claim now; go on with\n  " + resume, err=True)
@@ -142,6 +163,10 @@ def _resume(model: Path, claim_id: bytes) -> str:
     for name in ("rpc", "contract", "key_env", "keystore", "window", "clock", "poll"):
         if context.get_parameter_source(name) is given:
             words += [f"--{name.replace('_', '-')}", str(context.params[name])]
+    words += ["--for", context.params["party"]] if context.params["party"] else []
+    if context.params["input_uri"] is not None or context.params["claim_text"]:
+        for file in context.params["input_files"]:
+            words += ["--input", file]
     words += ["--one-phase"] if context.params["one_phase"] else []
     for name, size in context.params["dims"].items():
         words += ["--dim", f"{name}={size}"]
@@ -154,7 +179,7 @@ def _post(
     loaded: Model,
     files: tuple[str, ...],
     nonce: int | None,
-    uri: str,
+    uris: tuple[str, str | None],
     *,
     keep_tensors: bool,
 ) -> tuple[PostedClaim, Inference]:
@@ -164,12 +189,20 @@ def _post(
         bar.update(task, description="first claim of this model here: comparing kernels with the machine")
         ensure_checked(inference)
         bar.update(task, description="posting the claim")
-        posted = post_claim(session.client, account, inference, nonce=nonce, uri=uri)
+        posted = post_claim(session.client, account, inference, nonce=nonce, uri=uris[0], input_uri=uris[1])
     console.print(f"claimed with a bond of {session.client.prover_bond} wei, {posted.claimed.gas_used:,} gas")
     return posted, inference
 
 
-def _defend(session: Session, account: object, claim_id: bytes, loaded: Model, poll: float) -> ClaimStatus:
+def _defend(
+    session: Session,
+    account: object,
+    claim_id: bytes,
+    loaded: Model,
+    poll: float,
+    party: str | None,
+    given: bytes | None,
+) -> ClaimStatus:
     with progress() as bar:
         view = session.client.claim_view(claim_id)
         left = max(view.deadline - session.client.now(), 0)
@@ -184,4 +217,14 @@ def _defend(session: Session, account: object, claim_id: bytes, loaded: Model, p
         def show(game: GameView, move: Move) -> None:
             console.print(f"game 0x{game.game_id.hex()[:8]}: prover {describe(loaded.image, game, move)}")
 
-        return defend_claim(session.client, account, claim_id, loaded, progress=show, sleep=session.sleep, poll=pause)
+        return defend_claim(
+            session.client,
+            account,
+            claim_id,
+            loaded,
+            party=party,
+            posted=given,
+            progress=show,
+            sleep=session.sleep,
+            poll=pause,
+        )
