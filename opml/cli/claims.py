@@ -45,6 +45,8 @@ def command(claim: str | None, rpc: str, contract: str | None, as_json: bool) ->
             window = f"window closed {-left} s ago, `opml prove MODEL --claim ID` makes it final"
         click.echo(f"0x{row['claim_id'].hex()} {row['status']}")
         click.echo(f"  model 0x{row['model_id'].hex()}, prover {row['prover']}")
+        if not row["input_posted"]:
+            click.echo(f"  its input is not on chain{', but at ' + row['input_uri'] if row.get('input_uri') else ''}")
         click.echo(f"  {window}; games: {row['open_games']} open, {row['lost_games']} lost by the prover")
         for game in row.get("games", []):
             click.echo(f"  game 0x{game['game_id'].hex()}: {game['stage']}, challenger {game['challenger']}")
@@ -60,9 +62,13 @@ def _row(client: OpmlClient, view: ClaimView, full: bool) -> dict[str, Any]:
         "open_games": view.open_games,
         "lost_games": view.lost_games,
         "output_root": view.output_root,
+        "input_root": view.input_root,
+        "input_posted": view.input_posted,
+        "nonce": view.nonce,
     }
     if full:
         row["input"] = view.input
+        row["input_uri"] = view.input_uri
         games = [client.game_view(game_id) for game_id in client.claim_games(view.claim_id)]
         row["games"] = [
             {
