@@ -514,8 +514,9 @@ class Referee:
         require(account.address == party or (party, account.address) in self.ledger.delegates, reason)
 
     def _prover_move(self, key: Key, stage: Stage, account: Account, claim: Claim | None = None) -> Game:
-        game = self._game(key.id, stage)
+        game = self._game(key.id)
         require(claim in (None, self.ledger.terms[key.claim_id]), "WrongClaim")
+        require(game.stage is stage, "WrongStage")
         self._require_party(self._claim(key.claim_id).prover, account)
         game.prover_clock = self._tick(game, game.prover_clock)
         return game
