@@ -103,7 +103,9 @@ class Auditor:
             if (*names, *kind, tensor.address, tensor.level) != (
                 entry.name, entry.op, entry.tensor, entry.dtype, entry.shape, entry.address, entry.level,
             ):  # fmt: skip
-                raise EvidenceError(node_place(entry), f"{node_place(entry)} is not node {entry.index} of the model")
+                message = f"{node_place(entry)} is not node {entry.index} of the model"
+                hint = "a model's id does not commit to the names within it: give the file that was run"
+                raise EvidenceError(node_place(entry), message, hint)
 
     def find(self, name: str) -> int:
         """The index of the node with this name, or with this output, or "#index". Raises InputError."""
