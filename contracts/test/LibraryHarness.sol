@@ -50,4 +50,20 @@ contract LibraryHarness {
         (lo, hi, root) = KSection.ends(lo, hi, p, j, opening);
         return (root, lo, hi);
     }
+
+    /// @notice `ends` of many openings: root, lo, hi; of one that is refused, the error's selector and zeros.
+    function endsOfEach(uint256 p, bytes32 lo, bytes32 hi, uint256[] calldata segments, bytes32[][] calldata openings)
+        external
+        view
+        returns (bytes32[3][] memory found)
+    {
+        found = new bytes32[3][](segments.length);
+        for (uint256 i; i < segments.length; ++i) {
+            try this.ends(p, segments[i], lo, hi, openings[i]) returns (bytes32 root, bytes32 lo_, bytes32 hi_) {
+                found[i] = [root, lo_, hi_];
+            } catch (bytes memory reason) {
+                found[i][0] = bytes32(reason);
+            }
+        }
+    }
 }

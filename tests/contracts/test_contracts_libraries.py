@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from opml.dispute import rules
 from vm.errors import WitnessLengthError
+from vm.keccak import keccak256
 from vm.memory import Memory
 from vm.merkle import DEPTH, ZERO, encode_path, fold, subtree_root
 from vm.proof import encode_proof, read_proof
@@ -135,24 +136,61 @@ def test_boundaries(call, k):
         assert max(parts) - min(parts) <= 1
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 8, 9, 15, 31, 63])
-def test_posts_are_committed_and_opened(call, count):
-    states = words(random.Random(count), count)
-    root = call("commit", states, count + 1, 64)
-    assert root == rules.commit(states, count + 1, 64)
-    lo, hi = b"l" * 32, b"h" * 32
-    all_states = [lo, *states, hi]
-    for j in {0, 1, count // 2, count - 1, count}:
-        opening = list(rules.opening(states, j))
-        assert call("ends", root, lo, hi, count + 1, j, opening) == (all_states[j], all_states[j + 1])
-        for i in range(len(opening)):
-            forged = [bytes([word[0] ^ 1]) + word[1:] if i == n else word for n, word in enumerate(opening)]
-            refuses(call, "BadOpening", "ends", root, lo, hi, count + 1, j, forged)
-        refuses(call, "WrongLength", "ends", root, lo, hi, count + 1, j, [*opening, bytes(32)])
-        refuses(call, "WrongLength", "ends", root, lo, hi, count + 1, j, opening[:-1])
-        for other in {0, 1, count // 2, count - 1, count} - {j} if count > 1 else ():  # one state is at both segments
-            with pytest.raises(Reverted):
-                call("ends", root, lo, hi, count + 1, j, list(rules.opening(states, other)))
+WRONG_LENGTH = keccak256(b"WrongLength()")[:4].ljust(32, b"\0")
+LO, HI = b"l" * 32, b"h" * 32
+
+
+def open_each(call, p: int, cases: list[tuple[int, list[bytes]]]) -> list[tuple[bytes, bytes, bytes]]:
+    """The root, lo and hi that the contract finds for each segment with its opening; WRONG_LENGTH for a root if none."""
+    found = []
+    for i in range(0, len(cases), 128):
+        some = cases[i : i + 128]
+        found += call("endsOfEach", p, LO, HI, [j for j, _ in some], [words for _, words in some])
+    assert len(found) == len(cases)
+    return [tuple(words) for words in found]
+
+
+@pytest.mark.parametrize("p", range(2, 65))
+def test_every_segment_is_opened_by_one_proof_of_its_pair(call, p):
+    """Also against the Python twin; a word more or less is refused."""
+    states = words(random.Random(p), p - 1)
+    root = call("commit", states, p, 64)
+    assert root == rules.commit(states, p, 64)
+    all_states = [LO, *states, HI]
+    openings = [list(rules.opening(states, j)) for j in range(p)]
+    for j, words_ in enumerate(openings):
+        assert len(words_) <= 2 * rules.depth(p - 1) or p <= 3
+        assert rules.ends(LO, HI, p, j, words_) == (*all_states[j : j + 2], root)
+    found = open_each(call, p, list(enumerate(openings)))
+    assert found == [(root, *all_states[j : j + 2]) for j in range(p)]
+    longer = [(j, [*words_, bytes(32)]) for j, words_ in enumerate(openings)]
+    shorter = [(j, words_[:-1]) for j, words_ in enumerate(openings)]
+    assert {root for root, _, _ in open_each(call, p, longer + shorter)} == {WRONG_LENGTH}
+
+
+@pytest.mark.parametrize("p", [2, 3, 4, 5, 8, 9, 13, *(pytest.param(p, marks=pytest.mark.slow) for p in (32, 40, 64))])
+def test_no_other_opening_leads_to_the_post(call, p):
+    """Every word altered, the two states swapped, the opening of another segment."""
+    states = words(random.Random(p), p - 1)
+    root = rules.commit(states, p, 64)
+    openings = [list(rules.opening(states, j)) for j in range(p)]
+    forged = []
+    for j, opening in enumerate(openings):
+        for i, word in enumerate(opening):
+            forged.append((j, [*opening[:i], bytes([word[0] ^ 1]) + word[1:], *opening[i + 1 :]]))
+        if 0 < j < p - 1:
+            forged.append((j, [opening[1], opening[0], *opening[2:]]))
+        forged += [(j, other) for other in openings if other != opening]  # of one or two states there is only one
+    assert root not in {found for found, _, _ in open_each(call, p, forged)}
+
+
+def test_what_is_kept_of_a_post_has_no_second_reading():
+    """A state in the place of a hash, or the other way round, is another root: the depth follows from p."""
+    states = words(random.Random(1), 4)
+    root = rules.commit(states, 5, 64)
+    inner = [keccak256(states[0] + states[1]), keccak256(states[2] + states[3])]
+    assert rules.commit(inner, 3, 64) == root  # the same words ...
+    assert len(rules.opening(states, 2)) != len(rules.opening(inner, 1))  # ... but the length tells p
 
 
 def test_a_post_has_one_state_for_each_inner_boundary(call):
