@@ -158,6 +158,27 @@ contract Handler is Players {
         _withdraw(all[_random(seed, "account", 5)], _random(seed, "all", 2) == 0 ? type(uint256).max : seed);
     }
 
+    /// @dev Nobody is paid for a game or a claim that is not his, not over, or paid already.
+    function grab(uint256 seed) external {
+        if (plays.length == 0) return;
+        address[5] memory all = [honestProver, honestChallenger, _liars[0], _liars[1], _liars[2]];
+        address account = all[_random(seed, "account", 5)];
+        bytes32[] memory ids = new bytes32[](1);
+        IOpml.GameKey[] memory keys = new IOpml.GameKey[](1);
+        Play storage play = plays[_random(seed, "game", plays.length)];
+        if (_due(play) == 0 || _winner(play) != account) {
+            keys[0] = play.key;
+            bytes memory data = abi.encodeCall(IOpml.withdraw, (account, new bytes32[](0), keys));
+            _does(account, 0, data, IOpml.NotCollectable.selector);
+        }
+        Made storage made = claims[_random(seed, "claim", claims.length)];
+        if (made.c.prover != account || (_whyNotFinal(made) != 0 && made.status != IOpml.Status.FINAL)) {
+            ids[0] = made.id;
+            bytes4 reason = made.c.prover == account ? _whyNotFinal(made) : IOpml.NotAllowed.selector;
+            _does(account, 0, abi.encodeCall(IOpml.withdraw, (account, ids, new IOpml.GameKey[](0))), reason);
+        }
+    }
+
     /// @dev Of what `account` can collect, what the bits of `which` name. It is paid that and its credit to the wei.
     function _withdraw(address account, uint256 which) internal {
         bytes32[] memory ids = new bytes32[](claims.length);

@@ -9,13 +9,19 @@ interface Vm {
         address emitter;
     }
 
+    struct Gas {
+        uint64 gasLimit;
+        uint64 gasTotalUsed;
+        uint64 gasMemoryUsed;
+        int64 gasRefunded;
+        uint64 gasRemaining;
+    }
+
     // The chain
     function warp(uint256 time) external;
     function getBlockTimestamp() external view returns (uint256);
-    function chainId(uint256 id) external;
     function deal(address account, uint256 balance) external;
     function prank(address sender) external;
-    function setNonce(address account, uint64 nonce) external;
     function snapshotState() external returns (uint256 id);
     function revertToStateAndDelete(uint256 id) external returns (bool done);
 
@@ -26,16 +32,22 @@ interface Vm {
     function recordLogs() external;
     function getRecordedLogs() external returns (Log[] memory);
 
+    function lastCallGas() external view returns (Gas memory);
+    function pauseGasMetering() external;
+    function resumeGasMetering() external;
+
     // Sources and files
     function deployCode(string calldata name) external returns (address);
     function deployCode(string calldata name, bytes calldata arguments) external returns (address);
     function getCode(string calldata name) external view returns (bytes memory);
     function readFile(string calldata path) external view returns (string memory);
     function parseJson(string calldata json, string calldata key) external pure returns (bytes memory);
-    function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
-    function parseJsonString(string calldata json, string calldata key) external pure returns (string memory);
-    function parseJsonStringArray(string calldata json, string calldata key) external pure returns (string[] memory);
     function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
+    function parseJsonAddress(string calldata json, string calldata key) external pure returns (address);
+    function parseJsonUintArray(string calldata json, string calldata key) external pure returns (uint256[] memory);
+    function parseJsonAddressArray(string calldata json, string calldata key) external pure returns (address[] memory);
+    function parseJsonBytesArray(string calldata json, string calldata key) external pure returns (bytes[] memory);
+    function parseJsonStringArray(string calldata json, string calldata key) external pure returns (string[] memory);
 
     // Assertions
     function assertTrue(bool condition, string calldata message) external pure;
@@ -43,7 +55,6 @@ interface Vm {
     function assertEq(bytes32 left, bytes32 right, string calldata message) external pure;
     function assertGe(uint256 left, uint256 right, string calldata message) external pure;
     function assertLe(uint256 left, uint256 right, string calldata message) external pure;
-    function toString(uint256 value) external pure returns (string memory);
 }
 
 /// @title What a test is
