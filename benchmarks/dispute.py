@@ -63,7 +63,7 @@ def main() -> int:
     parser = arguments(__doc__)
     parser.add_argument("--model", default="cnn", help="name of an example model")
     parser.add_argument("--one-phase", action="store_true")
-    parser.add_argument("-k", type=int, nargs="+", default=[4, 8, 16, 32, 64], help="parts per round")
+    parser.add_argument("-k", type=int, nargs="+", default=[4, 8, 16, 32, 40, 64], help="parts per round")
     parser.add_argument("--games", type=int, default=5, help="games for each k and each liar")
     options = parser.parse_args()
     model = load(MODELS / f"{options.model}.onnx", one_phase=options.one_phase)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PROVER_BOND: Final = 10**18
 DEFAULT_CHALLENGER_BOND: Final = 10**17
-DEFAULT_K: Final = 32
+DEFAULT_K: Final = 40
 
 
 @dataclass(frozen=True)
