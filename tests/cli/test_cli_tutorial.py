@@ -61,7 +61,7 @@ def test_every_command_of_the_tutorial_works(tmp_path: Path) -> None:
         if devnet:
             devnet.kill()
             devnet.communicate()
-    assert seen == 7
+    assert seen == 9
     assert claim
 
 
