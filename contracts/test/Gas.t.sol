@@ -17,7 +17,9 @@ contract GasTest is Replay {
             bool same = keccak256(bytes(game.name[i])) == keccak256(bytes(move));
             if (same && (dearest == game.name.length || game.gas[i] > game.gas[dearest])) dearest = i;
         }
-        for (uint256 i; i < dearest; ++i) _make(game, i);
+        for (uint256 i; i < dearest; ++i) {
+            _make(game, i);
+        }
         _prepare(game, dearest);
         (address to, uint256 value, bytes memory data) = (game.opml, game.value[dearest], game.data[dearest]);
         vm.resumeGasMetering();

@@ -107,9 +107,16 @@ contract Handler is Players {
         }
     }
 
-    function timeout(uint256 seed) public {
+    /// @dev Of some game, or of all of them.
+    function timeout(uint256 seed) external {
         if (plays.length == 0) return;
-        Play storage play = plays[seed % plays.length];
+        if (_random(seed, "all", 2) == 0) _timeout(plays[seed % plays.length]);
+        else for (uint256 i; i < plays.length; ++i) {
+            _timeout(plays[i]);
+        }
+    }
+
+    function _timeout(Play storage play) private {
         (bool inTime,) = _left(play);
         bytes4 reason;
         if (!_isOpen(play)) reason = IOpml.WrongStage.selector;
@@ -129,7 +136,10 @@ contract Handler is Players {
 
     /// @dev Time passes; the honest wait as long as they can, and then move.
     function pass(uint256 seed) external {
-        _pass(_random(seed, "long", 4) == 0 ? seed % (2 * WINDOW) : seed % (2 * CLOCK), seed);
+        uint256 how = _random(seed, "how", 4);
+        uint256 time = how == 0 ? seed % (2 * WINDOW) : seed % (2 * CLOCK);
+        if (how == 1 && plays.length != 0) (, time) = _left(plays[seed % plays.length]); // to the last second of a clock
+        _pass(time, seed);
     }
 
     function _pass(uint256 time, uint256 seed) private {
@@ -290,7 +300,7 @@ contract Handler is Players {
     function wind_up() external {
         _pass(2 * CLOCK + 1, 0); // the honest make the moves that they owe
         for (uint256 i; i < plays.length; ++i) {
-            if (_isOpen(plays[i])) timeout(i);
+            if (_isOpen(plays[i])) _timeout(plays[i]);
         }
         vm.warp(_now() + WINDOW + 1);
         for (uint256 i = 1; i < 3; ++i) {

@@ -48,7 +48,9 @@ abstract contract Replay is Test {
         bytes memory arguments = abi.encode(game.verifier, game.proverBond, game.challengerBond, game.k);
         _create(game.deployer, game.verifier, vm.getCode("StepVerifier.sol:StepVerifier"));
         _create(game.deployer, game.opml, bytes.concat(vm.getCode("Opml.sol:Opml"), arguments));
-        for (uint256 i; i < game.sender.length; ++i) vm.deal(game.sender[i], 1000 ether);
+        for (uint256 i; i < game.sender.length; ++i) {
+            vm.deal(game.sender[i], 1000 ether);
+        }
     }
 
     function _create(address deployer, address expected, bytes memory code) private {
