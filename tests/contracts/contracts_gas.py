@@ -191,6 +191,30 @@ class HappyPath(Scene):
         assert world.collect(world.prover, [claim_id]) == PROVER_BOND
 
 
+class Silence(Scene):
+    """A claim with one game against it whose prover never moves."""
+
+    def __init__(self) -> None:
+        super().__init__(K, *SMALL)
+        world = self.world
+        game_id = world.challenge(self.claim())
+        world.evm.now += 1001
+        world.timeout(game_id)
+        world.collect(world.challenger, games=[game_id])
+
+
+class Delegated(Scene):
+    """A claim that somebody else makes final, and whose bond a delegate withdraws."""
+
+    def __init__(self) -> None:
+        super().__init__(K, *SMALL)
+        world, claim_id = self.world, self.claim()
+        world.send(world.prover, "setDelegate", world.challenger, True)
+        world.evm.now += 2000
+        world.send(world.other, "finalise", claim_id)
+        world.send(world.challenger, "withdraw", world.prover, [], [])
+
+
 class Dispute(Scene):
     """One game, from the claim to the winner's withdrawal."""
 
@@ -260,6 +284,8 @@ class Dispute(Scene):
 def snapshot() -> dict[str, dict[str, int]]:
     """The figures that are kept: a claim, disputes at the recommended k, and a step by itself."""
     figures = {"no dispute": HappyPath().summary(), "no dispute, input not on chain": HappyPath(by_root=True).summary()}
+    figures["a prover who never moves"] = Silence().summary()
+    figures["a delegate; somebody else finalises"] = Delegated().summary()
     for size in (SMALL, LARGE):
         for winner in ("challenger", "prover"):
             name = "2^{} tiles, 2^{} instructions, k = {}, {} wins".format(*map(log2, size), K, winner)
