@@ -29,9 +29,11 @@ BEHIND = 10
 
 @dataclass
 class News:
-    """What has changed: ids of games and claims. `rewound`: all events after that block were taken back first."""
+    """What has changed: ids of games and claims. `rewound`: events after that block were taken back.
 
-    head: int
+    It grows until whoever reads it takes things out: a look that fails half way must not lose any.
+    """
+
     games: set[bytes] = field(default_factory=set)
     claims: set[bytes] = field(default_factory=set)
     rewound: int | None = None
@@ -70,23 +72,23 @@ class Follower:
         self._recent: deque[_Place] = deque()
         self._recheck = RECHECKED
         self._behind = 0
-        self._rewound: int | None = None
+        self.news = News()
 
     def doubt(self) -> None:
         """The node may have told us something else than it knows now: the next look goes further back."""
         self._recheck = DOUBTED
 
-    def advance(self) -> News:
-        """Takes up what is new. Raises ChainError; another look may then succeed."""
+    def advance(self) -> None:
+        """Takes up what is new, and notes it in `news`. Raises ChainError; another look may then succeed."""
         block = self._client.chain.block("latest")
         number, block_hash = from_quantity(block["number"]), from_hex(block["hash"])
         self.timestamp = from_quantity(block["timestamp"])
         if number < self.head and self._behind < BEHIND:
             self._behind += 1
-            return News(self.head)
+            return
         self._behind = 0
         if self._heads.get(number) == block_hash and number == self.head and self._recheck == RECHECKED:
-            return News(self.head)
+            return
         common = self._common(number, block_hash, from_hex(block["parentHash"]))
         start = max(common - self._recheck, self._floor)
         entries = [entry for entry in self._client.entries(start + 1, number) if self._concerns(entry)]
@@ -102,7 +104,11 @@ class Follower:
         self._heads[number] = block_hash
         while len(self._heads) > REMEMBERED:
             del self._heads[next(iter(self._heads))]
-        return self._news(fresh)
+        for entry in fresh:
+            if "gameId" in entry.args:
+                self.news.games.add(entry.args["gameId"])
+            if "claimId" in entry.args:
+                self.news.claims.add(entry.args["claimId"])
 
     def _common(self, number: int, block_hash: bytes, parent: bytes) -> int:
         """The newest block that we know and that is still in the chain."""
@@ -155,29 +161,19 @@ class Follower:
     def _rewind(self, base: int) -> None:
         newest = self.ledger.head
         if newest is not None and newest[0] > base:
+            # All of them: which ones the blocks were about is not known any more.
+            self.news.games |= set(self.ledger.games)
+            self.news.claims |= set(self.ledger.claims)
             try:
                 self.ledger.rewind(base + 1)
             except ChainError:
                 base = self._floor
                 self.ledger = self._client.ledger()
-            self._rewound = base if self._rewound is None else min(base, self._rewound)
+            self.news.rewound = base if self.news.rewound is None else min(base, self.news.rewound)
         while self._recent and self._recent[-1].block > base:
             self._recent.pop()
         self._heads = {number: block_hash for number, block_hash in self._heads.items() if number <= base}
         self.head = base
-
-    def _news(self, fresh: list[Entry]) -> News:
-        news = News(self.head, rewound=self._rewound)
-        if self._rewound is not None:
-            news.games, news.claims = set(self.ledger.games), set(self.ledger.claims)
-            self._rewound = None
-            return news
-        for entry in fresh:
-            if "gameId" in entry.args:
-                news.games.add(entry.args["gameId"])
-            if "claimId" in entry.args:
-                news.claims.add(entry.args["claimId"])
-        return news
 
 
 def _place(entry: Entry) -> _Place:

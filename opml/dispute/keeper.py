@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 from opml.chain.ledger import Ledger
 from opml.dispute.errands import Emit, Errands, quiet
-from opml.dispute.follow import Follower, News
+from opml.dispute.follow import Follower
 from opml.dispute.game import ClaimView, GameView, Role, Stage
 from opml.dispute.moves import Move, Timeout
 from opml.dispute.player import Player
@@ -202,7 +202,7 @@ class Keeper:
         """One look at the chain and what follows from it; whether anything came of it. Raises ChainError."""
         news = self.look()
         thought = self.think()
-        return self.act() or thought or bool(news)
+        return self.act() or thought or news
 
     @property
     def idle(self) -> bool:
@@ -211,21 +211,33 @@ class Keeper:
 
     # Observe
 
-    def look(self) -> News:
-        """Reads what is new on the chain, and what became of our transactions. Raises ChainError."""
+    def look(self) -> bool:
+        """Reads what is new on the chain, and what became of our transactions; whether there was anything new.
+
+        Raises ChainError.
+        """
         self.errands.settle()
-        news = self.follower.advance()
+        self.follower.advance()
         self.now = self.client.now()
+        news = self.follower.news
+        anything = bool(news)
         if news.rewound is not None:
             self.emit("reorg", "warning", block=news.rewound)
             self.errands.rewind(news.rewound)
             self.tables.open_by_claim.clear()
-            news.games |= self.tables.ours | self.tables.won
-        for game_id in news.games:
+            news.rewound = None
+        for game_id in list(news.games):
             self._sort(game_id)
-        self.purse.look(news.claims)
-        self.errands.arrive(news.head)
-        return news
+            news.games.discard(game_id)
+        for claim_id in list(news.claims):
+            self.meet(claim_id)
+            news.claims.discard(claim_id)
+        self.errands.arrive(self.follower.head)
+        return anything
+
+    def meet(self, claim_id: bytes) -> None:
+        """A claim is new, has changed, or has vanished. Raises ChainError: then it is met again at the next look."""
+        self.purse.meet(claim_id)
 
     def in_scope(self, claim_id: bytes) -> bool:
         """Whether the keeper cares about a claim."""

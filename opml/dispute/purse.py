@@ -56,22 +56,18 @@ class Purse:
         """What the contract owes us for claims that somebody else made final, in wei."""
         return self._keeper.ledger.credit.get(self._keeper.address, 0)
 
-    def look(self, changed: Collection[bytes]) -> None:
-        """Takes note of claims that have changed."""
-        keeper = self._keeper
-        for claim_id in changed:
-            claim = keeper.ledger.claims.get(claim_id)
-            if claim is None or claim.prover != keeper.address or not keeper.in_scope(claim_id):
-                self._ours.discard(claim_id)
-                continue
-            was_ours = claim_id in self._ours
-            if claim.status is ClaimStatus.PENDING:
-                self._ours.add(claim_id)
-                continue
-            self._ours.discard(claim_id)
-            if was_ours:
-                level = "info" if claim.status is ClaimStatus.FINAL else "error"
-                keeper.emit(f"claim-{claim.status.name.lower()}", level, claim=claim_id, ours=True)
+    def meet(self, claim_id: bytes) -> None:
+        """Takes note of a claim that has changed."""
+        keeper, was_ours = self._keeper, claim_id in self._ours
+        self._ours.discard(claim_id)
+        claim = keeper.ledger.claims.get(claim_id)
+        if claim is None or claim.prover != keeper.address or not keeper.in_scope(claim_id):
+            return
+        if claim.status is ClaimStatus.PENDING:
+            self._ours.add(claim_id)
+        elif was_ours:
+            level = "info" if claim.status is ClaimStatus.FINAL else "error"
+            keeper.emit(f"claim-{claim.status.name.lower()}", level, claim=claim_id, ours=True)
 
     def act(self) -> bool:
         """Sends what is to be sent; whether anything was. Raises ChainError."""

@@ -123,29 +123,29 @@ class Watcher(Keeper):
         """Whether, after a look, nothing was left that could be done at this time."""
         return self.idle and not self._active and not self._new
 
-    def look(self) -> Any:
+    def meet(self, claim_id: bytes) -> None:
         """As every keeper's."""
-        news = super().look()
-        for claim_id in news.claims:
-            claim = self.ledger.claims.get(claim_id)
-            if claim is None:
-                self._new.discard(claim_id)
-            elif claim_id not in self.opinions and claim_id not in self._new:
-                self._meet(claim)
-            elif claim_id in self.wrong and claim.status is ClaimStatus.FINAL:
-                self.emit("claim-wrong-final", "error", claim=claim_id, model=claim.model_id)
-        return news
+        super().meet(claim_id)
+        claim = self.ledger.claims.get(claim_id)
+        if claim is None:
+            self._new.discard(claim_id)
+        elif claim_id not in self.opinions and claim_id not in self._new:
+            self._judge(claim)
+        elif claim_id in self.wrong and claim.status is ClaimStatus.FINAL:
+            self.emit("claim-wrong-final", "error", claim=claim_id, model=claim.model_id)
 
-    def _meet(self, claim: ClaimView) -> None:
+    def _judge(self, claim: ClaimView) -> None:
         """A claim that was not seen before."""
         if claim.status is not ClaimStatus.PENDING or self.now > claim.deadline:
             return
+        # First, since it may ask the node, which may fail: then the claim is met again.
+        known = self._has(claim) or (self.library.scan() and self._has(claim))
         self.emit("claim", claim=claim.claim_id, model=claim.model_id, prover=claim.prover, deadline=claim.deadline)
         if claim.prover == self.address:
             self._skip(claim, "own")
         elif not claim.input_posted:
             self._skip(claim, "input-withheld", "warning", uri=claim.input_uri)
-        elif not self._has(claim) and not (self.library.scan() and self._has(claim)):
+        elif not known:
             self._unknown.setdefault(claim.model_id, set()).add(claim.claim_id)
             self._skip(claim, "unknown-model", "warning", uris=self.ledger.model_uris(claim.model_id))
         else:
