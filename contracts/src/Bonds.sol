@@ -26,6 +26,7 @@ abstract contract Bonds is IOpml {
     function _shares(uint256 lostGames) internal view returns (uint256 share, uint256 burnt) {
         uint256 half = proverBond / 2;
         share = half / lostGames;
+        // slither-disable-next-line divide-before-multiply (what does not divide is burnt)
         burnt = proverBond - share * lostGames; // I10: at least half
     }
 

@@ -55,6 +55,7 @@ contract InferenceMarket is IInferenceMarket {
         if (mine.published) revert AlreadyPublished();
         (mine.published, mine.royaltyBps) = (true, royaltyBps);
         emit Published(modelId, msg.sender, royaltyBps);
+        // slither-disable-next-line unused-return (the id is known)
         opml.registerModel(model, uri);
     }
 

@@ -37,6 +37,7 @@ library Proof {
         (pre, post) = (other.pre, other.post);
         if (level != 0) {
             bytes32 node;
+            // slither-disable-next-line unused-return (the two contents are one)
             (node,, rest) = MerkleMemory.fold(one.pre, one.pre, 0, one.index, level - 1, rest, zeros);
             (pre, post, rest) = MerkleMemory.fold(pre, post, 0, other.index, level - 1, rest, zeros);
             bool isLeft = one.index < other.index;

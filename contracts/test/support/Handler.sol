@@ -139,6 +139,10 @@ contract Handler is Players {
         uint256 how = _random(seed, "how", 4);
         uint256 time = how == 0 ? seed % (2 * WINDOW) : seed % (2 * CLOCK);
         if (how == 1 && plays.length != 0) (, time) = _left(plays[seed % plays.length]); // to the last second of a clock
+        if (how == 2 && claims.length != 0) {
+            uint256 deadline = claims[seed % claims.length].deadline; // to the last second of a window
+            if (deadline > _now()) time = deadline - _now();
+        }
         _pass(time, seed);
     }
 
