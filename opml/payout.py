@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opml.chain.client import OpmlClient
-from opml.chain.ledger import Ledger
-from opml.dispute.player import collectable, should_finalise
 from opml.prover import party_of
 
 if TYPE_CHECKING:
@@ -26,17 +24,6 @@ class Payout:
     receipts: list["Receipt"]
 
 
-def due(ledger: Ledger, party: str, now: int) -> tuple[list[bytes], list[bytes]]:
-    """Ids of the party's claims that can become final now, and of the games whose winnings it can collect."""
-    claims = [c.claim_id for c in ledger.claims.values() if c.prover == party and should_finalise(c, now)]
-    games = [
-        game_id
-        for claim in ledger.claims.values()
-        for game_id in collectable(claim, ledger.claim_games(claim.claim_id), party)
-    ]
-    return claims, games
-
-
 def pay_out(client: OpmlClient, account: Any, party: str | None = None) -> Payout:
     """Makes the party's claims final whose time has come, and pays it all that the contract holds for it.
 
@@ -44,9 +31,7 @@ def pay_out(client: OpmlClient, account: Any, party: str | None = None) -> Payou
     ChainError, and DisputeError where the account is no delegate.
     """
     party = party_of(client, account, party)
-    ledger = client.ledger()
-    ledger.apply(client.entries())
-    claims, games = due(ledger, party, client.now())
+    claims, games = client.due(party)
     receipts = []
     for first in range(0, max(len(claims), len(games)), BATCH):
         batch = slice(first, first + BATCH)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from opml.chain.base import Chain, Log, Receipt
 from opml.chain.connection import connect
 from opml.chain.deploy import Deployment, deploy, dev_contract, ensure_dev_contract
+from opml.chain.ledger import Ledger
 from opml.chain.outbox import Outbox, Outcome
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Chain",
     "Deployment",
+    "Ledger",
     "Log",
     "OpmlClient",
     "Outbox",

@@ -68,6 +68,11 @@ class Abi:
         return {_hash(_signature(entry))[:4]: entry for entry in self._of_type("error")}
 
     @property
+    def event_names(self) -> frozenset[str]:
+        """Names of the contract's events."""
+        return frozenset(entry["name"] for entry in self._events.values())
+
+    @property
     def error_names(self) -> frozenset[str]:
         """Names of the contract's custom errors."""
         return frozenset(entry["name"] for entry in self._errors.values())

@@ -13,7 +13,7 @@ from opml.chain.ledger import Entry, Ledger
 from opml.chain.views import NO_CLAIM, BehindError, claim_terms, claim_view, game_key, game_view, present
 from opml.dispute.game import Claim, ClaimStatus, ClaimView, GameKey, GameView
 from opml.dispute.moves import Move
-from opml.dispute.player import collectable
+from opml.dispute.player import collectable, should_finalise
 from opml.errors import ChainError, RevertError
 
 if TYPE_CHECKING:
@@ -144,13 +144,11 @@ class OpmlClient:
         return claim_view(claim_id, claim, state, input_uri=present(events, "InputWithheld")["uri"])
 
     def claims(self, model_id: bytes | None = None, prover: str | None = None) -> list[ClaimView]:
-        """All claims, or those of a model or a prover, oldest first; without their inputs."""
-        views = []
-        for _, event in self._events("Claimed", None, model_id, _word(prover)):
-            claim_id: bytes = event.args["claimId"]
-            claim = self._check_claim(claim_id, claim_terms(event.args))
-            views.append(claim_view(claim_id, claim, self._read("claims", claim_id)))
-        return views
+        """All claims, or those of a model or a prover, oldest first; from the events, without their inputs."""
+        ledger = self.ledger()
+        ledger.apply(self.entries(inputs=False))
+        party = prover and checksum(prover)
+        return [c for c in ledger.claims.values() if model_id in (None, c.model_id) and party in (None, c.prover)]
 
     def claim_terms(self, claim_id: bytes) -> Claim:
         """What a claim says, of which its id is the hash. RevertError if there is no such claim."""
@@ -202,29 +200,32 @@ class OpmlClient:
 
     # All at once
 
-    def entries(self, from_block: int = 0, to_block: int | None = None) -> list[Entry]:
-        """All events of these blocks, for a ledger: one request, however many claims and games there are."""
-        logs = self.chain.logs(self.address, (), max(from_block, self.from_block), to_block)
+    def entries(self, from_block: int = 0, to_block: int | None = None, *, inputs: bool = True) -> list[Entry]:
+        """All events of these blocks, for a ledger: one request, however many claims and games there are.
+
+        Without `inputs`, those that carry the inputs' bytes stay where they are.
+        """
+        wanted = () if inputs else ([self._abi.topic(name) for name in self._abi.event_names - {"InputPosted"}],)
+        logs = self.chain.logs(self.address, wanted, max(from_block, self.from_block), to_block)
         return self._entries(self._decoded(logs))
 
     def ledger(self) -> Ledger:
         """An empty ledger for this contract's events; a model not registered in them is read from the contract."""
-        return Ledger(self.k, self.model, self.prover_bond)
+        return Ledger(self.k, self.model, self.prover_bond, (self.chain.chain_id, self.address))
 
     # Money and delegates
 
     def collectable(self, address: str) -> list[bytes]:
-        """Games whose winnings the account may collect now: `withdraw` takes them."""
-        party, games = checksum(address), dict[bytes, list[bytes]]()
-        mine = {event.args["claimId"] for _, event in self._events("Claimed", None, None, _word(party))}
-        for _, event in self._events("Challenged"):
-            if event.args["challenger"] == party or event.args["claimId"] in mine:
-                games.setdefault(event.args["claimId"], []).append(event.args["gameId"])
-        found = []
-        for claim_id, ids in games.items():
-            claim = claim_view(claim_id, self.claim_terms(claim_id), self._read("claims", claim_id))
-            found += collectable(claim, map(self.game_view, ids), party)
-        return found
+        """Games whose winnings the account may collect now: `withdraw` takes them. From the events."""
+        return self.due(address)[1]
+
+    def due(self, address: str) -> tuple[list[bytes], list[bytes]]:
+        """What `withdraw` can take for an account now: claims that it can make final, and games. From the events."""
+        ledger, party, now = self.ledger(), checksum(address), self.now()
+        ledger.apply(self.entries(inputs=False))
+        claims = ledger.claims.values()
+        ready = [claim.claim_id for claim in claims if claim.prover == party and should_finalise(claim, now)]
+        return ready, [g for claim in claims for g in collectable(claim, ledger.claim_games(claim.claim_id), party)]
 
     def withdraw(self, party: str, claims: Sequence[bytes], games: Sequence[bytes], account: "LocalAccount") -> Receipt:
         """Makes these claims of the party final, collects its winnings of these games, pays it that and its credit.
@@ -317,7 +318,3 @@ def _again(read: Callable[[], T]) -> T:
         except BehindError:
             time.sleep(_PAUSE)
     return read()
-
-
-def _word(address: str | None) -> bytes | None:
-    return None if address is None else bytes(12) + bytes.fromhex(checksum(address)[2:])

@@ -92,7 +92,8 @@ class Ledger:
     id, and who has let whom move for him by (party, delegate).
 
     `models` gives the header of a model that no event announced, where events begin after its registration.
-    `prover_bond` is the contract's, of which credit consists. `history`: how many blocks can be taken back.
+    `prover_bond` is the contract's, of which credit consists. `contract` is its chain's number and its address: what
+    claims and games say is then checked against their ids. `history`: how many blocks can be taken back.
 
     Everything raises ChainError where the events contradict each other: the node has lost or made up some.
     """
@@ -102,6 +103,7 @@ class Ledger:
         k: int,
         models: Callable[[bytes], ModelTerms | None] = lambda model_id: None,
         prover_bond: int = 0,
+        contract: tuple[int, str] | None = None,
         history: int = HISTORY,
     ) -> None:
         self.k = k
@@ -113,6 +115,7 @@ class Ledger:
         self.headers: dict[bytes, ModelTerms] = {}
         self.delegates: dict[tuple[str, str], bool] = {}
         self._models = models
+        self._contract = contract
         self._uris: dict[bytes, dict[str, None]] = {}
         self._games_of: dict[bytes, dict[bytes, None]] = {}
         self._open: dict[bytes, int] = {}
@@ -202,6 +205,8 @@ class Ledger:
         match entry.name:
             case "Claimed":
                 view = _claimed(args)
+                if view.claim_id in self.claims or not self._is_of(view.claim_id, view.claim):
+                    raise _contradiction("a claim", view.claim_id)
                 self._set(self.claims, view.claim_id, view)
                 self._set(self._games_of, view.claim_id, {})
             case "InputPosted":
@@ -230,7 +235,7 @@ class Ledger:
         args = entry.args
         claim = self._claim(args["claimId"])
         key = GameKey(claim.claim_id, args["challenger"], args["salt"])
-        if args["gameId"] in self.games or args["prover"] != claim.prover:
+        if args["gameId"] in self.games or args["prover"] != claim.prover or not self._is_of(args["gameId"], key):
             raise _contradiction("a game", args["gameId"])
         clock = self._terms(claim.model_id).clock
         game = new_game(args["gameId"], key, claim.prover, self.k, clock, entry.timestamp)
@@ -251,6 +256,12 @@ class Ledger:
             self._journal.delete(self._open, game_id)
             lost = claim.lost_games + (game.winner is Role.CHALLENGER)
             self._change_claim(claim.claim_id, open_games=claim.open_games - 1, lost_games=lost)
+
+    def _is_of(self, item: bytes, preimage: Claim | GameKey) -> bool:
+        """Whether an id is that of what it is said to be the hash of."""
+        if self._contract is None:
+            return True
+        return item == (preimage.id if isinstance(preimage, GameKey) else preimage.id_at(*self._contract))
 
     def _set(self, table: dict[Any, Any], key: Any, value: Any) -> None:
         self._journal.set(table, key, value)

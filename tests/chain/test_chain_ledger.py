@@ -261,6 +261,10 @@ CHANGES: dict[str, Callable[[Entry], Entry]] = {
     "a post for another range": lambda e: changed(e, "Posted", position=10**6),
     "another tile": lambda e: changed(e, "Entered", tile=7),
     "another model": lambda e: changed(e, "ModelRegistered", modelId=bytes(32)),
+    "another output": lambda e: changed(e, "Claimed", outputRoot=bytes(32)),
+    "another nonce": lambda e: changed(e, "Claimed", nonce=7),
+    "another salt": lambda e: changed(e, "Challenged", salt=7),
+    "another challenger": lambda e: changed(e, "Challenged", challenger=PEOPLE[2].address),
     "another prover": lambda e: changed(e, "Challenged", prover=PEOPLE[2].address),
     "an unknown claim": lambda e: changed(e, "Challenged", claimId=bytes(32)),
     "a time before the last move": lambda e: replace(e, timestamp=e.timestamp + 10**6 * (e.name == "Opened")),
@@ -275,7 +279,7 @@ def changed(entry: Entry, name: str, **args: object) -> Entry:
 @pytest.mark.parametrize("change", CHANGES)
 def test_events_that_contradict_each_other_are_refused(story: tuple[OpmlClient, list[Entry]], change: str) -> None:
     client, entries = story
-    ledger = Ledger(client.k)
+    ledger = client.ledger()
     with pytest.raises(ChainError):
         ledger.apply(map(CHANGES[change], entries))
     assert not ledger.games
