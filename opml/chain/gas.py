@@ -15,13 +15,13 @@ _TRANSFER: Final = 21_000
 _TOO_MUCH = ("out of gas", "outofgas", "exceeds allowance", "exceeds block gas limit", "gas limit too high")
 
 
-def gas_limit(chain: "Chain", message: dict[str, Any]) -> int:
+def gas_limit(chain: "Chain", message: dict[str, Any], block_gas: int) -> int:
     """The node's estimate with a margin: when it is mined, slots that it writes may have become empty.
 
-    Never more than EIP-7825 allows a transaction. Raises RevertError where it would revert, `out of gas` where it needs
-    more than that.
+    Never more than a block has (`block_gas`), and EIP-7825 allows a transaction. Raises RevertError where it would
+    revert; `out of gas` where it needs more than that.
     """
-    allowed = min(TRANSACTION_GAS, from_quantity(chain.block("latest")["gasLimit"]))
+    allowed = min(TRANSACTION_GAS, block_gas)
     try:
         needed = _estimate(chain, message | {"gas": quantity(allowed)})
     except ChainError as error:

@@ -32,6 +32,7 @@ class Letter:
     first_block: int = 0
     patient_since: tuple[int, float] = (0, 0.0)
     repeated: tuple[int, float] = (0, 0.0)
+    repeats: int = 0
     mined: tuple[int, str] | None = None
     told: bool = False
     trouble: str | None = None
@@ -74,6 +75,7 @@ class Letter:
             self.first_block, self.nonce = block, nonce
         self.fees, self.sent[tx_hash] = fees, raw
         self.patient_since = self.repeated = (block, now)
+        self.repeats = 0
         self.trouble = None
 
     def returned(self) -> None:

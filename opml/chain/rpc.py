@@ -23,7 +23,9 @@ log = logging.getLogger("opml.chain")
 _BUSY_WORDS = ("rate limit", "too many requests", "compute units", "capacity exceeded", "try again later")
 # Requests that may be sent twice: all but those that change a development chain, sending a signed transaction included.
 _REPEATABLE = ("eth_", "net_", "web3_")
-_LONGEST_PAUSE: Final = 2.0
+_LONGEST_PAUSE: Final = 1.0
+# What is over sooner is not worth a line; what is not, is worth one a minute.
+_QUIET_SECONDS: Final = 1.0
 _LOG_SECONDS: Final = 60.0
 
 
@@ -65,7 +67,7 @@ class RpcChain(Chain):
         )
         self._patience = 0.0
         self._away_since: float | None = None
-        self._logged = 0.0
+        self._logged: float | None = None
         try:
             _ = self.chain_id
         except ValueError as error:
@@ -133,15 +135,17 @@ class RpcChain(Chain):
     def _note_absence(self, error: ChainError) -> None:
         now = time.monotonic()
         if self._away_since is None:
-            self._away_since, self._logged = now, now - _LOG_SECONDS
-        if self._patience and now - self._logged >= _LOG_SECONDS:
+            self._away_since = now
+        since = now - self._away_since
+        if since >= _QUIET_SECONDS and (self._logged is None or now - self._logged >= _LOG_SECONDS):
             self._logged = now
-            log.warning("waiting for the node since %.0f s: %s", now - self._away_since, error.message)
+            log.warning("waiting for the node since %.0f s: %s", since, error.message)
 
     def _note_presence(self) -> None:
-        since, self._away_since = self._away_since, None
-        if since is not None:
-            log.info("the node at %s answers again after %.0f s", self.url, time.monotonic() - since)
+        since, logged = self._away_since, self._logged
+        self._away_since = self._logged = None
+        if since is not None and logged is not None:
+            log.warning("the node at %s answers again after %.0f s", self.url, time.monotonic() - since)
 
     def _new_outbox(self, account: "LocalAccount") -> Outbox:
         from opml.chain.rpcoutbox import RpcOutbox

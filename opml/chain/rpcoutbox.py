@@ -32,8 +32,8 @@ log = logging.getLogger("opml.chain")
 RAISE_AFTER: Final = (3, 60.0)
 # How long nonces may be blocked by transactions that are not ours.
 FILL_AFTER: Final = (10, 120.0)
-# How often a transaction is sent again as it is.
-REPEAT_AFTER: Final = (1, 10.0)
+# When a transaction is sent again as it is: after a block, or after seconds that double up to this many.
+REPEAT_AFTER: Final = (1, 16.0)
 _LOG_SECONDS: Final = 30.0
 _SEND_ATTEMPTS: Final = 8
 _LAG_ATTEMPTS: Final = 8
@@ -72,6 +72,7 @@ class RpcOutbox(Outbox):
         # The newest block with a transaction of ours: a node whose head is older lags.
         self._newest_block = 0
         self._progress: tuple[int, int, float] | None = None
+        self._suggestion: tuple[str, Fees] | None = None
         self._looked = -1.0
         self._logged = clock()
 
@@ -82,9 +83,10 @@ class RpcOutbox(Outbox):
     ) -> int:
         with self._lock:
             letter = Letter(self._tickets + 1, label, to, data, value, gas, self._clock())
-            self._try_when_caught_up(letter)
+            head = self._chain.block("latest")
+            self._try_when_caught_up(letter, head)
             if all(other.nonce is not None for other in self._letters):
-                self._deliver(letter, self._chain.block("latest"))
+                self._deliver(letter, head)
             # Else it goes after those which the node does not take at the moment.
             self._tickets += 1
             self._letters.append(letter)
@@ -141,21 +143,21 @@ class RpcOutbox(Outbox):
 
     # Trying, and the first sending
 
-    def _try_when_caught_up(self, letter: Letter) -> None:
+    def _try_when_caught_up(self, letter: Letter, head: Mapping[str, Any]) -> None:
         """Finds the gas limit. A refusal by a node that does not even know our own last transactions means nothing."""
         for attempt in range(_LAG_ATTEMPTS):
             try:
-                return self._try(letter)
+                return self._try(letter, from_quantity(head["gasLimit"]))
             except RevertError:
-                head = self._chain.block_number()
-                if head >= self._newest_block or attempt == _LAG_ATTEMPTS - 1:
+                number = self._chain.block_number()
+                if number >= self._newest_block or attempt == _LAG_ATTEMPTS - 1:
                     raise
-                log.warning("waiting for the node: it is at block %d, we have seen %d", head, self._newest_block)
+                log.warning("waiting for the node: it is at block %d, we have seen %d", number, self._newest_block)
                 self._sleep(min(0.1 * 2**attempt, 4.0))
 
-    def _try(self, letter: Letter) -> None:
+    def _try(self, letter: Letter, block_gas: int) -> None:
         if letter.gas is None:
-            letter.gas = gas_limit(self._chain, letter.message(self._account.address))
+            letter.gas = gas_limit(self._chain, letter.message(self._account.address), block_gas)
         elif letter.gas > TRANSACTION_GAS:
             raise ChainError(f"a transaction may use {TRANSACTION_GAS:,} gas at most (EIP-7825), not {letter.gas:,}")
 
@@ -164,7 +166,7 @@ class RpcOutbox(Outbox):
 
         Raises ChainError where the node refuses it for good.
         """
-        fees = self._policy.suggest(self._chain, head)
+        fees = self._suggested(head)
         nonce = max(self._next_nonce, self._wire.count("pending"))
         if not self._in_flight() and from_quantity(head["number"]) > self._newest_block:
             # Nothing of ours is under way, and the node is not behind: it knows best, even if blocks have vanished.
@@ -266,13 +268,15 @@ class RpcOutbox(Outbox):
             too_low = base_fee is not None and letter.fees.limit < base_fee
             if too_low or _passed(letter.patient_since, number, now, RAISE_AFTER):
                 self._raise_fees(letter, head)
-            elif _passed(letter.repeated, number, now, REPEAT_AFTER):
-                letter.repeated = (number, now)
+            elif _passed(letter.repeated, number, now, (REPEAT_AFTER[0], min(2.0**letter.repeats, REPEAT_AFTER[1]))):
+                letter.repeated, letter.repeats = (number, now), letter.repeats + 1
                 self._transmit_quietly(letter, next(reversed(letter.sent)), letter.raw)
         for letter in [letter for letter in self._letters if letter.nonce is None]:
             try:
                 try_call(self._chain, letter.message(self._account.address))
                 self._deliver(letter, head)
+                if letter.nonce is None:
+                    break
             except UnreachableError:
                 raise
             except ChainError as error:
@@ -284,7 +288,7 @@ class RpcOutbox(Outbox):
 
     def _raise_fees(self, letter: Letter, head: Mapping[str, Any]) -> None:
         assert letter.fees is not None and letter.nonce is not None  # noqa: PT018
-        fees = self._policy.raised(letter.fees, self._policy.suggest(self._chain, head))
+        fees = self._policy.raised(letter.fees, self._suggested(head))
         number, now = from_quantity(head["number"]), self._clock()
         letter.patient_since = (number, now)
         if fees is None:
@@ -320,7 +324,7 @@ class RpcOutbox(Outbox):
         log.warning("nonces from %d on are used by no transaction of ours: empty ones take their place", count)
         for nonce in sorted(set(range(count, end)) - ours):
             letter = Letter(None, "empty transaction", self._account.address, b"", 0, _TRANSFER_GAS, now)
-            fees: Fees | None = self._policy.suggest(self._chain, head)
+            fees: Fees | None = self._suggested(head)
             while fees is not None:
                 kind = self._wire.post(letter, nonce, fees, from_quantity(head["number"]), self._clock())
                 if kind is not Refusal.OUTBID:
@@ -331,6 +335,12 @@ class RpcOutbox(Outbox):
         self._next_nonce = max(self._next_nonce, end)
 
     # Common
+
+    def _suggested(self, head: Mapping[str, Any]) -> Fees:
+        """What the policy says after this block; asked once a block."""
+        if self._suggestion is None or self._suggestion[0] != head["hash"]:
+            self._suggestion = (head["hash"], self._policy.suggest(self._chain, head))
+        return self._suggestion[1]
 
     def _in_flight(self) -> list[Letter]:
         return [letter for letter in self._letters if letter.nonce is not None]

@@ -13,6 +13,7 @@ from opml.errors import ChainError, RevertError, UnreachableError
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
+_ATTEMPTS: Final = 3
 _AT_ONCE: Final = (-(2**62), float("-inf"))
 
 
@@ -40,18 +41,23 @@ class Wire:
 
     def transmit(self, tx_hash: bytes, raw: bytes) -> Refusal | None:
         """Hands a signed form to the node. None if it has it; raises what is no matter of time or price."""
-        try:
-            self.chain.send_raw(raw)
-        except UnreachableError:
-            return Refusal.NO_ANSWER
-        except ChainError as error:
-            kind = refusal_kind(error)
-            if kind is Refusal.KNOWN or self._is_known(tx_hash):
+        unanswered = False
+        for _ in range(_ATTEMPTS):
+            try:
+                self.chain.send_raw(raw)
                 return None
-            if kind is None:
-                raise
-            return kind
-        return None
+            except UnreachableError:
+                unanswered = True
+            except ChainError as error:
+                kind = refusal_kind(error)
+                if kind is Refusal.KNOWN or self._is_known(tx_hash):
+                    return None
+                if unanswered:
+                    break  # a refusal now does not tell what became of the first sending
+                if kind is None:
+                    raise
+                return kind
+        return Refusal.NO_ANSWER
 
     def _is_known(self, tx_hash: bytes) -> bool:
         try:
