@@ -9,18 +9,26 @@ contract Recipient {
         ACCEPT,
         REFUSE,
         REENTER,
+        SNEAK,
         BURN_GAS
     }
 
     Mood public mood;
     uint256 public paid;
+    IOpml private opml;
     IOpml.GameKey[] private _games;
 
     receive() external payable {
         if (mood == Mood.REFUSE) revert();
         if (mood == Mood.BURN_GAS) while (true) ++paid;
         ++paid;
-        if (mood == Mood.REENTER) IOpml(msg.sender).withdraw(address(this), new bytes32[](0), _games);
+        if (mood == Mood.REENTER) again();
+        if (mood == Mood.SNEAK) try this.again() {} catch {}
+    }
+
+    /// @notice Asks for the same games again.
+    function again() public {
+        opml.withdraw(address(this), new bytes32[](0), _games);
     }
 
     function setMood(Mood mood_) external {
@@ -38,8 +46,9 @@ contract Recipient {
         return answer;
     }
 
-    /// @notice Withdraws; when re-entering, asks for the same games again.
-    function collect(IOpml opml, bytes32[] calldata claims, IOpml.GameKey[] calldata games) external {
+    /// @notice Withdraws; what it asks for when re-entering is the same games.
+    function collect(IOpml opml_, bytes32[] calldata claims, IOpml.GameKey[] calldata games) external {
+        opml = opml_;
         delete _games;
         for (uint256 i; i < games.length; ++i) _games.push(games[i]);
         opml.withdraw(address(this), claims, games);

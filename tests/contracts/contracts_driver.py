@@ -34,24 +34,27 @@ class World:
         self.k = k
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.forced = 0  # wei that somebody forced into the contract
+        self.wallets: set[bytes] = set()  # accounts that are contracts: somebody else calls for them
         self.gas: list[tuple[str, int]] = []
 
     def send(self, sender: bytes, name: str, *args: Any, value: int = 0) -> Receipt:
         """A transaction to the contract, after which its books must balance."""
-        receipt = self.evm.transact(sender, self.opml, self.evm.abi.encode(name, args), value)
+        receipt = self.evm.transact(*self.envelope(sender, self.evm.abi.encode(name, args)), value)
         self.gas.append((name, receipt.gas))
-        self.note(receipt)
-        return receipt
-
-    def note(self, receipt: Receipt) -> None:
-        """Takes a transaction into the books."""
         self.events += receipt.events
         self.check_books()
+        return receipt
+
+    def envelope(self, sender: bytes, data: bytes) -> tuple[bytes, bytes, bytes]:
+        """Who sends the transaction, to whom, with what, so that `sender` calls the contract."""
+        if sender in self.wallets:
+            return self.other, sender, self.evm.abi.encode("forward", (self.opml, data))
+        return sender, self.opml, data
 
     def refuses(self, reason: str, sender: bytes, name: str, *args: Any, value: int = 0) -> None:
         """The transaction reverts, for this reason."""
         with self.evm.rollback(), pytest.raises(Reverted) as error:
-            self.evm.transact(sender, self.opml, self.evm.abi.encode(name, args), value)
+            self.evm.transact(*self.envelope(sender, self.evm.abi.encode(name, args)), value)
         assert error.value.name == reason, f"{name}: {error.value.name} instead of {reason}"
 
     def view(self, name: str, *args: Any) -> Any:
@@ -135,11 +138,13 @@ class World:
 
     def claim(self, run: Run, model_id: bytes, nonce: int = 0, sender: bytes | None = None) -> bytes:
         args = (model_id, run.data, run.output_root, nonce)
-        return self.send(sender or self.prover, "claim", *args, value=PROVER_BOND).output
+        receipt = self.send(sender or self.prover, "claim", *args, value=PROVER_BOND)
+        return receipt.events[0][1]["claimId"]
 
     def challenge(self, claim_id: bytes, salt: int = 0, sender: bytes | None = None) -> bytes:
         args = (self.claim_of(claim_id), salt)
-        return self.send(sender or self.challenger, "challenge", *args, value=CHALLENGER_BOND).output
+        receipt = self.send(sender or self.challenger, "challenge", *args, value=CHALLENGER_BOND)
+        return receipt.events[0][1]["gameId"]
 
     def game_against(self, run: Run, **changes: Any) -> tuple[bytes, bytes]:
         """A claim of this run with one game open: the ids of both."""

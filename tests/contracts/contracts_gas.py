@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from contracts_driver import CHALLENGER_BOND, PROVER_BOND, World
 from contracts_evm import Evm, address_of, artifact
 
+from opml.chain.deploy import DEFAULT_K
 from opml.dispute import rules
 from opml.dispute.game import Phase, Stage
 from vm import alu
@@ -33,7 +34,7 @@ from vm.state import State
 from vm.step import DirectAccess, prove_step, step
 
 SNAPSHOT = Path(__file__).parents[2] / "contracts" / "gas.json"
-K = 40
+K = DEFAULT_K
 KS = (16, 24, 32, 40, 46, 64)
 SMALL, LARGE = (1 << 11, 1 << 17), (1 << 21, 1 << 20)  # tiles, and instructions of one of them
 SIZES = ((1 << 10, 1 << 20), SMALL, (1 << 16, 1 << 20), LARGE, (1, 1 << 24))
@@ -50,7 +51,8 @@ class Layout:
     @property
     def size(self) -> int:
         """Bytes of all activations, and half as many as those of the weights."""
-        return 1 << (LEAF_LOG2 + (self.tiles - 1).bit_length()) if self.tiles > 1 else 1 << 16
+        bytes_ = 1 << (LEAF_LOG2 + (self.tiles - 1).bit_length()) if self.tiles > 1 else 1 << 16
+        return min(bytes_, 1 << 36)  # all the memory there is, less some room
 
     @property
     def weights(self) -> int:
