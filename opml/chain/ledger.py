@@ -7,29 +7,17 @@ chain does. All that the contract keeps follows from events: a clock, from the t
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from opml.dispute.game import PLAYING, Claim, ClaimStatus, ClaimView, GameKey, GameView, Phase, Range, Role, Stage
-from opml.dispute.rules import boundary, parts
+from opml.chain.replay import GAME_EVENTS, Entry, after, contradiction, new_claim, new_game
+from opml.dispute.game import Claim, ClaimStatus, ClaimView, GameKey, GameView, Role
 from opml.errors import ChainError
+
+__all__ = ["HISTORY", "Entry", "Ledger", "ModelTerms"]
 
 # How many blocks back a ledger can go: more than any chain takes back, and days of memory at most.
 HISTORY: Final = 10_000
-_GAME_EVENTS: Final = ("Opened", "Posted", "Chosen", "Entered", "Stepped", "TimedOut", "GameEnded", "Collected")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One event of the contract, decoded, with its place in the chain and the time of its block."""
-
-    name: str
-    args: Mapping[str, Any]
-    block: int
-    block_hash: bytes
-    timestamp: int
-    index: int
-    tx_hash: bytes
 
 
 class ModelTerms(Protocol):
@@ -180,7 +168,7 @@ class Ledger:
         self._journal.rewind(block)
 
     def _take(self, entry: Entry) -> None:
-        if entry.name in _GAME_EVENTS:
+        if entry.name in GAME_EVENTS:
             self._take_game(entry)
         elif entry.name == "ModelRegistered":
             self._take_model(entry.args)
@@ -194,7 +182,7 @@ class Ledger:
         if model_id not in self.headers:
             header = ModelHeader(*args["model"].values())
             if header.model_id != model_id:
-                raise _contradiction("a model", model_id)
+                raise contradiction("a model", model_id)
             self._set(self.headers, model_id, header)
             self._set(self._uris, model_id, {})
         if args["uri"] not in self._uris[model_id]:
@@ -204,9 +192,9 @@ class Ledger:
         args = entry.args
         match entry.name:
             case "Claimed":
-                view = _claimed(args)
+                view = new_claim(args)
                 if view.claim_id in self.claims or not self._is_of(view.claim_id, view.claim):
-                    raise _contradiction("a claim", view.claim_id)
+                    raise contradiction("a claim", view.claim_id)
                 self._set(self.claims, view.claim_id, view)
                 self._set(self._games_of, view.claim_id, {})
             case "InputPosted":
@@ -236,7 +224,7 @@ class Ledger:
         claim = self._claim(args["claimId"])
         key = GameKey(claim.claim_id, args["challenger"], args["salt"])
         if args["gameId"] in self.games or args["prover"] != claim.prover or not self._is_of(args["gameId"], key):
-            raise _contradiction("a game", args["gameId"])
+            raise contradiction("a game", args["gameId"])
         clock = self._terms(claim.model_id).clock
         game = new_game(args["gameId"], key, claim.prover, self.k, clock, entry.timestamp)
         self._set(self._open, game.game_id, len(self.games))
@@ -248,7 +236,7 @@ class Ledger:
         game_id = entry.args["gameId"]
         game = self.games.get(game_id)
         if game is None:
-            raise _contradiction("a game", game_id)
+            raise contradiction("a game", game_id)
         claim = self._claim(game.claim_id)
         game = after(game, entry, self._terms(claim.model_id).tiles if entry.name == "Opened" else 0)
         self._set(self.games, game_id, game)
@@ -269,7 +257,7 @@ class Ledger:
     def _claim(self, claim_id: bytes) -> ClaimView:
         claim = self.claims.get(claim_id)
         if claim is None:
-            raise _contradiction("a claim", claim_id)
+            raise contradiction("a claim", claim_id)
         return claim
 
     def _change_claim(self, claim_id: bytes, **fields: Any) -> None:
@@ -278,94 +266,5 @@ class Ledger:
     def _terms(self, model_id: bytes) -> ModelTerms:
         terms = self.headers.get(model_id) or self._models(model_id)
         if terms is None:
-            raise _contradiction("a model", model_id)
+            raise contradiction("a model", model_id)
         return terms
-
-
-def _claimed(args: Mapping[str, Any]) -> ClaimView:
-    claim = Claim(*(args[n] for n in ("modelId", "inputRoot", "outputRoot", "prover", "nonce", "inputPosted")))
-    return ClaimView(args["claimId"], *claim, args["deadline"], ClaimStatus.PENDING, 0, 0)
-
-
-def new_game(game_id: bytes, key: GameKey, prover: str, k: int, clock: int, now: int) -> GameView:
-    """A game that has just been begun."""
-    return GameView(
-        game_id=game_id,
-        claim_id=key.claim_id,
-        challenger=key.challenger,
-        salt=key.salt,
-        prover=prover,
-        k=k,
-        stage=Stage.OPEN,
-        phase=Phase.TILE,
-        lo=bytes(32),
-        hi=bytes(32),
-        position=0,
-        length=0,
-        tile=0,
-        states=(),
-        prover_clock=clock,
-        challenger_clock=clock,
-        last_move=now,
-    )
-
-
-def after(game: GameView, entry: Entry, tiles: int = 0) -> GameView:
-    """The game after an event of it; `tiles` is the model's, for `Opened`. Raises ChainError if it cannot be."""
-    args = entry.args
-    match entry.name, game.stage:
-        case "Opened", Stage.OPEN:
-            return _narrowed(_moved(game, entry), Range(0, tiles, args["lo"], args["hi"]))
-        case "Posted", Stage.POST if (args["position"], args["length"]) == (game.position, game.length):
-            return replace(_moved(game, entry), stage=Stage.CHOOSE, states=args["states"])
-        case "Chosen", Stage.CHOOSE if segment_of(game, args["segment"]) == _range(args):
-            return _narrowed(_moved(game, entry), _range(args))
-        case "Entered", Stage.ENTER if args["tile"] == game.position:
-            entered = replace(_moved(game, entry), phase=Phase.INSTRUCTION)
-            return _narrowed(entered, Range(0, args["steps"], args["lo"], args["hi"]))
-        case "Stepped", Stage.STEP:
-            return _moved(game, entry)
-        case "TimedOut", stage if stage in PLAYING:
-            return game
-        case "GameEnded", stage if stage in PLAYING:
-            return replace(game, stage=Stage.PROVER_WON if args["proverWon"] else Stage.CHALLENGER_WON, states=())
-        case "Collected", Stage.PROVER_WON | Stage.CHALLENGER_WON:
-            return replace(game, collected=True)
-    raise _contradiction("a game", game.game_id)
-
-
-def _range(args: Mapping[str, Any]) -> Range:
-    return Range(args["position"], args["length"], args["lo"], args["hi"])
-
-
-def _moved(game: GameView, entry: Entry) -> GameView:
-    """The clock of the side on turn, used up; a second event of one move finds nothing more to use up."""
-    field = "challenger_clock" if game.turn is Role.CHALLENGER else "prover_clock"
-    left = game.time_left(entry.timestamp)
-    if left < 0:
-        raise _contradiction("a game", game.game_id)
-    return replace(game, **{field: left, "last_move": entry.timestamp})  # type: ignore[arg-type]
-
-
-def segment_of(game: GameView, segment: int) -> Range | None:
-    """A segment of a game's range, between the posted states at its ends; None if there is no such."""
-    p = parts(game.length, game.k)
-    if not segment < p == len(game.states) + 1:
-        return None
-    start, end = boundary(game.length, p, segment), boundary(game.length, p, segment + 1)
-    states = (game.lo, *game.states, game.hi)
-    return Range(game.position + start, end - start, states[segment], states[segment + 1])
-
-
-def _narrowed(game: GameView, range: Range) -> GameView:
-    tiles = game.phase is Phase.TILE
-    stage = Stage.POST if range.length > 1 else Stage.ENTER if tiles else Stage.STEP
-    tile = range.position if tiles else game.tile
-    return replace(game, **range._asdict(), stage=stage, tile=tile, states=())
-
-
-def _contradiction(what: str, item: bytes) -> ChainError:
-    return ChainError(
-        f"the node's events about {what} 0x{item.hex()} contradict each other, or the first are missing",
-        "the contract's first block may be a lower one (ADDRESS@BLOCK); else ask another node",
-    )
