@@ -103,6 +103,8 @@ class Server(Keeper):
         self._find_input = find_input
         self._open: dict[bytes, _Open] = {}
         self._states: dict[bytes, Mapping[str, Any]] = {}
+        # The block at which a request was seen to be closed: until that is old, the chain may take it back.
+        self._closed: dict[bytes, int] = {}
         self._cursor = 0
         self._answers: dict[Run, Answer] = {}
         self._trouble: dict[Run, tuple[int, float]] = {}
@@ -125,30 +127,30 @@ class Server(Keeper):
     @property
     def open_requests(self) -> int:
         """Requests that are not closed, whoever has accepted them."""
-        return len(self._open)
+        return len(self._open) - len(self._closed)
 
     @property
     def accepted(self) -> list[bytes]:
         """Requests that we have accepted and that are not delivered yet."""
         return [request_id for request_id in self._open if self._live_claim_is_ours(request_id)]
 
-    def look(self) -> Any:
+    def look(self) -> bool:
         """As every keeper's, and at the market."""
-        news = super().look()
-        if news.rewound is not None:
-            self._cursor = 0
-            self._open.clear()
+        anything = super().look()
+        head, known = self.follower.head, len(self._open)
         for request_id, request, given in self.market.posted(self._cursor):
-            self._open[request_id] = _Open(request, given.get("input"), given.get("uri", ""))
-        self._cursor = max(news.head - RECHECKED, 0)
+            self._open.setdefault(request_id, _Open(request, given.get("input"), given.get("uri", "")))
+        self._cursor = max(head - RECHECKED, 0)
         self._states = {request_id: self.market.state(request_id) for request_id in self._open}
         for request_id, state in self._states.items():
-            if state["status"] not in (Status.OPEN, Status.ACCEPTED):
-                del self._open[request_id]
+            if state["status"] in (Status.OPEN, Status.ACCEPTED):
+                self._closed.pop(request_id, None)
+            elif head - self._closed.setdefault(request_id, head) > RECHECKED:
+                del self._open[request_id], self._closed[request_id]
         runs = {found.run for found in self._open.values()}
         self._answers = {run: answer for run, answer in self._answers.items() if run in runs}
         self._gas_price = from_quantity(self.client.chain.request("eth_gasPrice")) if self._open else 0
-        return news
+        return anything or len(self._open) > known
 
     # Decide
 
@@ -200,8 +202,8 @@ class Server(Keeper):
 
     def _is_free(self, request_id: bytes) -> bool:
         state = self._states[request_id]
-        if state["status"] == Status.OPEN:
-            return True
+        if state["status"] != Status.ACCEPTED:
+            return bool(state["status"] == Status.OPEN)
         claim = self.ledger.claims.get(state["claimId"])
         return claim is not None and claim.status is ClaimStatus.REJECTED
 

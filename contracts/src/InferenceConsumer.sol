@@ -18,4 +18,10 @@ abstract contract InferenceConsumer is IInferenceConsumer {
         if (msg.sender != address(market)) revert NotTheMarket();
         _;
     }
+
+    /// @dev Whether `output` is the final answer to a request: for what did not come with the call.
+    function _isFinal(bytes32 requestId, bytes calldata output) internal view returns (bool) {
+        IInferenceMarket.RequestState memory state = market.requests(requestId);
+        return state.status == IInferenceMarket.Status.DELIVERED && state.outputHash == keccak256(output);
+    }
 }

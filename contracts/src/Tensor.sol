@@ -70,6 +70,14 @@ library Tensor {
     /// @dev Element `index` of `width` bytes.
     function _load(bytes calldata data, uint256 index, uint256 width) private pure returns (uint256 word) {
         if (index >= data.length / width) revert OutOfRange();
-        for (uint256 i = width; i > 0; --i) word = word << 8 | uint8(data[index * width + i - 1]);
+        uint256 raw; // big-endian, with bytes after the element that are not looked at
+        assembly ("memory-safe") {
+            raw := calldataload(add(data.offset, mul(index, width)))
+        }
+        unchecked {
+            for (uint256 i; i < width; ++i) {
+                word |= (raw >> (248 - 8 * i) & 0xff) << (8 * i);
+            }
+        }
     }
 }

@@ -192,6 +192,11 @@ class MarketClient:
             raise BehindError("the accepted output is another")
         return output
 
+    def called(self, request_id: bytes) -> bool | None:
+        """Whether the requester's final call succeeded; None if there was none."""
+        found = [event.args for _, event in self.contract.events("ConsumerCalled", request_id)]
+        return next((args["succeeded"] for args in found if args["isFinal"]), None)
+
     def accept(self, request: Request, claim: Claim, output: bytes, account: "LocalAccount") -> Receipt:
         """Answers a request with a claim of the account's and the output region's bytes."""
         return self.contract.send(account, "accept", request, claim, output)

@@ -6,6 +6,7 @@ latter two is the whole chain. Not safe for threads; the JSON-RPC layer holds th
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import rlp
@@ -244,7 +245,10 @@ class Node:
         return computation
 
     def estimate_gas(self, call: Call) -> int:
-        """A gas limit that is enough, from one execution: what it used, plus what a nested call holds back (1/64)."""
+        """A gas limit that is enough: what one execution used, plus what a nested call holds back (1/64).
+
+        Who asks how much gas is left wants more than he uses: the limit is tried, and doubled where it fails.
+        """
         transaction, computation = self._run(call, None)
         if computation.is_error:
             raise revert_of(computation)
@@ -253,7 +257,10 @@ class Node:
         floor = 21_000 + 10 * (zeros + 4 * (len(call.data) - zeros))
         if call.data or call.to is None or used > 21_000:
             used += used // 32 + 2_500
-        return min(max(used, floor), BLOCK_GAS)
+        limit = min(max(used, floor), BLOCK_GAS)
+        while limit < BLOCK_GAS and self._run(replace(call, gas=limit), None)[1].is_error:
+            limit = min(2 * limit, BLOCK_GAS)
+        return limit
 
     def _run(self, call: Call, block: int | None) -> tuple[Any, Computation]:
         state = self.state(block)

@@ -206,6 +206,8 @@ def list_requests(
         click.echo(f"0x{row['request_id'].hex()} {row['status']}")
         click.echo(f"  model 0x{row['model_id'].hex()}, requester {row['requester']}")
         click.echo(f"  {_price_in_words(row, session.market.now())}")
+        if row["called"] is False:
+            click.echo("  the requester's own contract failed when it was called; it can still read the answer")
         for name, value in (row["outputs"] or {}).items():
             click.echo(f"  {name} {np.array2string(value, threshold=20)}" + ("" if row["final"] else "  not final yet"))
 
@@ -307,6 +309,7 @@ def _row(market: MarketClient, view: RequestView, model: Model | None) -> dict[s
         "deadline": terms.deadline,
         "claim_id": view.claim_id if output is not None else None,
         "final": view.status is Status.DELIVERED,
+        "called": market.called(view.request_id) if view.status is Status.DELIVERED else None,
         "output": output,
         "outputs": None,
     }
