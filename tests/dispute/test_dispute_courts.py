@@ -3,12 +3,12 @@
 from typing import Any
 
 import pytest
-from dispute_bench import Bench, chain_bench, referee_bench
+from dispute_bench import NONCES, Bench, K, chain_bench, referee_bench
 from dispute_tiny import CLOCK, TILES, WINDOW, tiny_trace
 
-from opml.dispute.game import ClaimStatus, Role, Stage
+from opml.dispute.game import ClaimStatus, GameView, Role, Stage
 from opml.dispute.liars import LIARS, Spot
-from opml.dispute.moves import Enter, Move, Step
+from opml.dispute.moves import Choose, Enter, Move, Open, Post, Step, Timeout
 from opml.dispute.player import collectable, player
 from opml.errors import RevertError
 
@@ -138,3 +138,99 @@ def test_moves_out_of_turn_time_or_stage_are_refused(bench: Bench) -> None:
     court.finalise(claim_id, prover)
     with pytest.raises(RevertError, match="WrongStage"):
         court.finalise(claim_id, prover)
+
+
+def wrong_moves(view: GameView) -> list[Move]:
+    """Moves that no court accepts in any stage, each wrong in another way, often in more than one."""
+    whole, run, word = view.range, TRACE.machine(4), bytes(32)
+    end, witness = run.encode(run.steps), run.witness(0)
+    path, true_path, out = bytes(5), TRACE.input_path(), TRACE.output_path()
+    p = min(view.length, K)
+    found: list[Move] = [
+        Open(inputs, word, outputs, ()) for inputs in (path, b"", true_path) for outputs in (path, out)
+    ]
+    found += [Open(true_path, TRACE.tile_root(TILES), out, (word,) * count) for count in (0, K - 2, K)]
+    for other in (
+        whole._replace(position=view.position + 1),
+        whole._replace(length=view.length + 1),
+        whole._replace(lo=word[1:] + b"1"),
+        whole._replace(hi=word[1:] + b"1"),
+    ):
+        found += [Post(other, (word,) * max(p - 1, 0)), Choose(other, 0, (word,)), Enter(other, 1, end, word, ())]
+    found += [Post(whole, (word,) * count) for count in (K + 1, 2 * K)]
+    found += [Choose(whole, segment, (word,) * count) for segment in (0, 1, K, 2**255) for count in (0, 1, 2, 9)]
+    found += [Enter(whole, steps, bad, word, ()) for steps in (0, 1, 2**63) for bad in (b"", end, end[:-1] + b"\2")]
+    found += [Step(hi, bad) for hi in (word, view.hi) for bad in (b"", witness[:-1], TRACE.machine(0).witness(9))]
+    return [*found, Timeout()]
+
+
+def all_refusals(bench: Bench) -> list[tuple[str, str, str]]:
+    """Every wrong move of both sides at every turn of a game down to an instruction: stage, method and reason."""
+    court, spot = bench.court, Spot(4, 9)
+    false = LIARS["register"].trace(TRACE, spot)
+    game_id = bench.challenge(bench.claim(false.output_root))
+    sides = {Role.PROVER: player(false, Role.PROVER), Role.CHALLENGER: player(TRACE, Role.CHALLENGER)}
+    refused = []
+    while True:
+        view = court.game_view(game_id)
+        for role in Role:
+            for move in wrong_moves(view):
+                with pytest.raises(RevertError) as caught:
+                    court.move(game_id, move, bench.accounts[role])
+                refused.append((view.stage.name, move.method, caught.value.reason))
+        assert court.game_view(game_id) == view
+        if view.turn is None:
+            return refused
+        move = next(m for m in (side(view, court.now()) for side in sides.values()) if m)
+        court.move(game_id, move, bench.accounts[Role.CHALLENGER if isinstance(move, Choose | Step) else Role.PROVER])
+
+
+def test_contract_and_referee_refuse_alike(chain: Any) -> None:
+    ours, theirs = all_refusals(referee_bench()), all_refusals(chain_bench(chain))
+    # The contract names the broken part of a witness.
+    named = {("step", "MalformedPath"): "MalformedWitness"}
+    plain = [(stage, method, named.get((method, reason), reason)) for stage, method, reason in theirs]
+    assert [pair for pair in zip(ours, plain, strict=True) if pair[0] != pair[1]] == []
+    assert {reason for _, _, reason in ours} >= {
+        *(
+            "WrongStage",
+            "NotYourTurn",
+            "StaleMove",
+            "WrongLength",
+            "BadOpening",
+            "BadSegment",
+            "BadSteps",
+            "BadEndState",
+        ),
+        *("BadInputPath", "BadOutputPath", "MalformedPath", "MalformedWitness", "WrongState", "ClockRunning"),
+    }
+
+
+def test_a_delegate_plays_a_game_and_an_input_off_chain_changes_nothing_in_it(bench: Bench) -> None:
+    court, prover, challenger = bench.court, bench.accounts[Role.PROVER], bench.accounts[Role.CHALLENGER]
+    false = LIARS["register"].trace(TRACE, Spot(4, 9))
+    args = (TRACE.header.model_id, TRACE.memory.input_root, false.output_root, next(NONCES), "elsewhere")
+    claim_id, _ = court.claim_by_root(*args, prover)
+    with pytest.raises(RevertError, match="ClaimExists"):
+        court.claim_by_root(*args, prover)
+    view = court.claim_view(claim_id)
+    assert (view.input, view.input_uri, view.input_posted) == (b"", "elsewhere", False)
+    game_id = bench.challenge(claim_id)
+    # Each plays for the other.
+    court.set_delegate(challenger.address, True, prover)
+    court.set_delegate(prover.address, True, challenger)
+    sides = {Role.PROVER: player(false, Role.PROVER), Role.CHALLENGER: player(TRACE, Role.CHALLENGER)}
+    while court.game_view(game_id).turn:
+        for role, side in sides.items():
+            move = side(court.game_view(game_id), court.now())
+            if move:
+                court.move(game_id, move, bench.accounts[role.other])
+    assert court.game_view(game_id).winner is Role.CHALLENGER
+    before = bench.balance()
+    with pytest.raises(RevertError, match="NotCollectable"):
+        court.withdraw(prover.address, [], [game_id], challenger)
+    court.withdraw(challenger.address, [], [game_id], prover)
+    assert before - bench.balance() == bench.bonds[1] + bench.bonds[0] // 2
+    court.set_delegate(prover.address, False, challenger)
+    with pytest.raises(RevertError, match="NotAllowed"):
+        court.withdraw(challenger.address, [], [game_id], prover)
