@@ -17,13 +17,12 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 if __name__ == "__main__":
-    for folder in ("contracts", "dispute", "game", "vm"):
-        sys.path.insert(0, str(Path(__file__).parents[1] / folder))
-    sys.path.insert(0, str(Path(__file__).parents[2]))
+    ROOT = Path(__file__).parents[2]
+    for folder in ("", "benchmarks", "tests/contracts", "tests/dispute", "tests/game", "tests/vm"):
+        sys.path.insert(0, str(ROOT / folder))
 
 from dispute_toy import ToyTrace
 from game_catalogue import CATALOGUE, cases, play_case, sizes
-from game_page import write_table
 from game_tree import Tree
 
 from opml.dispute.game import Role
@@ -86,6 +85,8 @@ def main() -> None:
     lines = list(table(play_all(jobs, options.processes), options.tiles, options.steps))
     print("\n".join(lines))
     if options.write:
+        from pages import write_table
+
         write_table("games", lines)
 
 

@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dispute_referee import Account, Referee
 from dispute_toy import CHALLENGER, PROVER, WINDOW, ToyTrace, claim_toy, toy_court
 from game_money import Purses, money_court
 
 from opml.dispute.game import GameView, Role
 from opml.dispute.liars import LIARS, FalseTrace, Liar, Spot
-from opml.dispute.moves import Timeout
+from opml.dispute.moves import Move, Timeout
 from opml.dispute.player import player
 from opml.dispute.schemers import SCHEMERS, Schemer
 from opml.errors import RevertError
@@ -70,11 +71,10 @@ def play_case(case: Case) -> Counter[str]:
             move = who(view, court.now())
             if move is None:
                 continue
-            try:
-                court.move(game_id, move, ACCOUNTS[role])
-            except RevertError as error:
-                assert role is case.liar, f"{case}: {error.reason} to the honest side"
-                tally[error.reason] += 1
+            reason = refusal(court, game_id, move, ACCOUNTS[role])
+            if reason:
+                assert role is case.liar, f"{case}: {reason} to the honest side"
+                tally[reason] += 1
                 continue
             purses.spend(ACCOUNTS[role], move.method)
             tally[f"{role.value} moves"] += 1
@@ -89,13 +89,22 @@ def play_case(case: Case) -> Counter[str]:
     return tally
 
 
-def pass_time(court, view: GameView) -> None:  # type: ignore[no-untyped-def]
+def refusal(court: Referee, game_id: bytes, move: Move, who: Account) -> str:
+    """Makes the move: "" or why it is refused."""
+    try:
+        court.move(game_id, move, who)
+    except RevertError as error:
+        return error.reason
+    return ""
+
+
+def pass_time(court: Referee, view: GameView) -> None:
     """Nobody moves: the time goes on, in shorter and shorter steps to the last second, and then beyond it."""
     left = view.time_left(court.now())
     court.advance(max(left // 3, 1))
 
 
-def settle(court, purses: Purses, claim_id: bytes, game_id: bytes, winner: Role) -> None:  # type: ignore[no-untyped-def]
+def settle(court: Referee, purses: Purses, claim_id: bytes, game_id: bytes, winner: Role) -> None:
     """The winner collects; a claim that stands becomes final."""
     account, claims = ACCOUNTS[winner], []
     if winner is Role.PROVER:

@@ -12,7 +12,7 @@ from opml.chain.deploy import DEFAULT_CHALLENGER_BOND, DEFAULT_PROVER_BOND
 GAS_FILE = Path(__file__).parents[2] / "contracts" / "gas.json"
 GWEI = 10**9
 # The price at which the bonds must do their work; docs/protocol.md says how they were chosen.
-GAS_PRICE = 50 * GWEI
+GAS_PRICE = 100 * GWEI
 
 
 @cache

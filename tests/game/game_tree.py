@@ -1,8 +1,8 @@
 """The whole tree of a small game: one side is the honest player, the other does everything that the rules allow.
 
 A lying prover posts any mixture of true and false states, anew in every round; enters a tile with every number of
-steps; and falls silent at every turn. A lying challenger chooses every segment, and falls silent at every turn. One kind
-of false state stands for all: the rules and the honest player do nothing with a state but compare it.
+steps; and falls silent at every turn. A lying challenger chooses every segment, and falls silent at every turn. One
+kind of false state stands for all: the rules and the honest player do nothing with a state but compare it.
 """
 
 from collections import Counter
@@ -23,8 +23,8 @@ from vm.constants import ROOT_BYTES
 from vm.keccak import keccak256
 
 ACCOUNTS = {Role.PROVER: PROVER, Role.CHALLENGER: CHALLENGER}
-# Up to this many posted states every mixture of true and false is tried; above, those in which one is false, or all from
-# one on: the honest challenger looks for the first that it disputes.
+# Up to this many posted states every mixture of true and false is tried; above, those in which one is false, or all
+# from one on: the honest challenger looks for the first that it disputes.
 ALL_MIXTURES = 4
 # How far beyond the true number of steps a lying prover goes.
 EXTRA_STEPS = 2

@@ -5,6 +5,8 @@ game and owe the same. The computation is a toy's; so is the step verifier: a co
 """
 
 from dataclasses import astuple
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from contracts_evm import CHAIN_ID, ETHER, Evm, Reverted, address_of, artifact
@@ -82,15 +84,13 @@ class Twin:
         reason = self._refuse(method, args, who, value)
         bond = {"claim": self.referee.prover_bond, "claim_by_root": self.referee.prover_bond}.get(method, 0)
         bond = self.referee.challenger_bond if method == "challenge" else bond
-        try:
-            receipt = self._transact(who, method, args, bond if value is None else value)
-        except Reverted as error:
-            assert error.name == reason, f"{method}: the contract says {error.name}, the referee {reason or 'yes'}"
+        theirs, events = self._transact(who, method, args, bond if value is None else value)
+        assert theirs == reason, f"{method}: the contract says {theirs or 'yes'}, the referee {reason or 'yes'}"
+        if reason:
             self.refusals += 1
             return reason
-        assert not reason, f"{method}: the contract accepts, the referee says {reason}"
-        assert receipt.events == self.referee.events[before:]
-        self._compare(receipt.events)
+        assert events == self.referee.events[before:]
+        self._compare(events)
         return ""
 
     def _refuse(self, method: str, args: tuple[Any, ...], who: Account, value: int | None) -> str:
@@ -111,9 +111,12 @@ class Twin:
             return party, claims, [key.id for key in keys]
         return args
 
-    def _transact(self, who: Account, method: str, args: tuple[Any, ...], value: int) -> Any:
+    def _transact(self, who: Account, method: str, args: tuple[Any, ...], value: int) -> tuple[str, list[Any]]:
         data = self.evm.abi.encode(NAMES.get(method, method), args)
-        return self.evm.transact(raw(who), self.contract, data, value)
+        try:
+            return "", self.evm.transact(raw(who), self.contract, data, value).events
+        except Reverted as error:
+            return error.name, []
 
     def _teach(self, witness: bytes) -> None:
         """The toy's step for this witness, where it has one."""
@@ -138,6 +141,16 @@ class Twin:
             place = (game.position, game.length, *clocks, game.stage, game.phase, game.collected, game.range)
             assert tuple(theirs.values()) == place
         self.check_money()
+
+    @contextmanager
+    def abandoned(self) -> Iterator[None]:
+        """What happens inside is on a branch of the chain that is then abandoned."""
+        referee = self.referee
+        ledger, time, events = referee.ledger.copy(), referee.time, len(referee.events)
+        with self.evm.rollback():
+            yield
+        referee.ledger, referee.time = ledger, time
+        del referee.events[events:]
 
     def check_money(self) -> None:
         """Balances and credit are the same, and the contract holds what it owes and what is burnt, to the wei."""
