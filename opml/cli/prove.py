@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from opml.chain.fees import GWEI
 from opml.checked import ensure_checked
 from opml.cli.moves import describe
 from opml.cli.options import (
@@ -18,6 +19,7 @@ from opml.cli.options import (
     key_options,
     load_inputs,
     load_region,
+    max_fee,
     model_options,
     party_option,
     poll_option,
@@ -163,6 +165,8 @@ def _resume(model: Path, claim_id: bytes) -> str:
     for name in ("rpc", "contract", "key_env", "keystore", "window", "clock", "poll"):
         if context.get_parameter_source(name) is given:
             words += [f"--{name.replace('_', '-')}", str(context.params[name])]
+    if context.get_parameter_source("max_fee") is given:
+        words += ["--max-fee", f"{max_fee() / GWEI:g}"]
     words += ["--for", context.params["party"]] if context.params["party"] else []
     if context.params["input_uri"] is not None or context.params["claim_text"]:
         for file in context.params["input_files"]:

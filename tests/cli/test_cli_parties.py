@@ -1,6 +1,7 @@
 """Who acts for whom, what was left to be taken, and claims whose input only some have."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,17 @@ def test_the_prover_of_such_a_claim_needs_its_input_too(world: World) -> None:
     world.chain.advance(WINDOW + 1)
     body = opml(*defend, "-i", f"{DIGITS}:images:4")
     assert body["status"] == "final"
+
+
+def test_the_printed_command_goes_on_with_such_a_claim(world: World) -> None:
+    arguments = ["prove", world.image, "-i", f"{DIGITS}:images:4", "--input-uri", "x", "--detach", "--max-fee", "2.5"]
+    key = {"OPML_KEY": "0x" + bytes(ANN.key).hex()}
+    printed = CliRunner().invoke(main, [*arguments, *world.rpc], env=key).stderr.splitlines()[-1]
+    words = shlex.split(printed)
+    assert words[words.index("--max-fee") + 1] == "2.5"
+    world.chain.advance(WINDOW + 1)
+    assert words[0] == "opml"
+    assert opml(*words[1:])["status"] == "final"
 
 
 def test_a_false_claim_about_a_hidden_input_is_beaten_by_who_has_it(world: World) -> None:
