@@ -15,6 +15,8 @@ from opml.errors import ChainError, RevertError, UnreachableError
 LONGEST_WAIT = 12.0
 # Somebody else may have moved first, and nodes try on a block whose time is past: fewer refusals are no worry.
 DOUBTFUL = 3
+# After so many seconds without word of a transaction it is decided anew.
+LOST_AFTER = 1200.0
 
 
 class Emit(Protocol):
@@ -163,14 +165,20 @@ class Errands:
         for key, flight in list(self._flying.items()):
             if flight.block is not None and flight.block <= block:
                 del self._flying[key]
+            elif flight.block is None and self._clock() - flight.sent > LOST_AFTER:
+                del self._flying[key]
+                self._emit("failed", "warning", kind=flight.kind, reason="nothing was heard of it", **flight.fields)
         if len(self._refused) > 10_000:
             now = self._clock()
             self._refused = {key: refusal for key, refusal in self._refused.items() if refusal.until > now}
 
     def rewind(self, block: int) -> None:
-        """The chain has changed after `block`: what was mined there may not be any more, and is decided anew."""
+        """The chain has changed after `block`: what was not mined until then is decided anew.
+
+        A transaction may still be mined that was sent before: the same once more is then refused, no harm done.
+        """
         for key, flight in list(self._flying.items()):
-            if flight.block is not None and flight.block > block:
+            if flight.block is None or flight.block > block:
                 del self._flying[key]
 
     def _wait(self, key: Hashable, hurry: float, error: ChainError | None) -> None:

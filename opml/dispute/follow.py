@@ -112,11 +112,12 @@ class Follower:
 
     def _common(self, number: int, block_hash: bytes, parent: bytes) -> int:
         """The newest block that we know and that is still in the chain."""
-        if self._heads.get(number) == block_hash:
-            return number
         if number == self.head + 1 and self._heads.get(self.head) == parent:
             return self.head
-        known = sorted(place for place in self._anchors().items() if place[0] < number)
+        anchors = {**dict(self.ledger.blocks), **self._heads}
+        if anchors.get(number) == block_hash:
+            return number
+        known = sorted(place for place in anchors.items() if place[0] < number)
         low, high = 0, len(known)
         # As long as nothing was taken back, the newest is the answer.
         middle = high - 1
@@ -135,9 +136,6 @@ class Follower:
         if entry.args.get("claimId") in self._scope and game_id:
             self._games.add(game_id)
         return game_id in self._games if game_id else entry.args.get("claimId") in (None, *self._scope)
-
-    def _anchors(self) -> dict[int, bytes]:
-        return {**dict(self.ledger.blocks), **self._heads}
 
     def _take(self, fresh: list[Entry], base: int) -> None:
         """Replaces everything after block `base`."""

@@ -114,7 +114,7 @@ def test_a_prover_killed_at_every_transaction_wins_all_his_games(world: World, w
     assert winners(world, claim_id) == {Role.PROVER}
     assert world.status(claim_id) is ClaimStatus.FINAL
     assert world.books_balance()
-    # open, two posts, enter, two posts and the step of both games, and withdrawals; both are sent before one is looked for
+    # Five moves or more and a withdrawal for each game; both games' moves are sent before one is looked for.
     assert deaths >= (6 if when == "mined" else 12)
     print(f"prover, {when}: killed {deaths} times")
 
