@@ -1,7 +1,6 @@
 """What a command needs of a chain: the chain, the contract on it, and the account that signs."""
 
 import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,8 @@ from opml.chain import Chain, connect
 from opml.chain.accounts import KEY_VARIABLE, dev_accounts, load_account
 from opml.chain.client import OpmlClient
 from opml.chain.deploy import dev_contract, ensure_dev_contract
-from opml.dispute.driver import Sleep
+from opml.cli.options import max_fee
+from opml.dispute.keeper import Sleep
 from opml.errors import ChainError, InputError
 
 if TYPE_CHECKING:
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Session:
-    """A chain, the contract there, how to wait on it, and whether the chain is ours alone."""
+    """A chain, the contract there, how to wait on it if not by sleeping, and whether the chain is ours alone."""
 
     chain: Chain
     client: OpmlClient
-    sleep: Sleep
+    sleep: Sleep | None
     embedded: bool
     _keystore: Path | None
     _key_env: str
@@ -42,7 +42,7 @@ def open_session(
 
     Raises ChainError where either is not to be found.
     """
-    chain = connect(rpc)
+    chain = connect(rpc, max_fee=max_fee())
     if rpc is None:
         address = ensure_dev_contract(chain)
 
@@ -61,7 +61,7 @@ def open_session(
             f"chain {chain.chain_id} has no opml contract where a devnet has it",
             "name it with --contract, or deploy one with `opml devnet`",
         )
-    return Session(chain, OpmlClient(chain, address_found, int(block or 0)), time.sleep, False, keystore, key_env)
+    return Session(chain, OpmlClient(chain, address_found, int(block or 0)), None, False, keystore, key_env)
 
 
 def parse_id(text: str, what: str = "claim") -> bytes:

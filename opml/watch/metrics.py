@@ -6,7 +6,14 @@
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    start_http_server,
+)
 
 if TYPE_CHECKING:
     from opml.watch.watcher import Watcher
@@ -56,6 +63,7 @@ class Metrics:
     """The figures of one watcher, in a registry of their own."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # when a counter began says nothing that its scrapes do not
         self.registry = CollectorRegistry()
         kinds: dict[str, Any] = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}
         self._metrics: dict[str, Any] = {}
