@@ -50,6 +50,7 @@ abstract contract Claims is Models, Bonds {
     }
 
     /// @inheritdoc IOpml
+    /// @dev I16: a claim at this contract, on this chain, and every field of it.
     function claimIdOf(Claim calldata claim_) public view override returns (bytes32 claimId) {
         // keccak256(abi.encode(block.chainid, address(this), claim_)); the claim is encoded in calldata already
         assembly ("memory-safe") {
@@ -121,8 +122,8 @@ abstract contract Claims is Models, Bonds {
         _claims[claimId] = Slots.packed(c);
     }
 
-    /// @dev A game ends. The first that the prover loses rejects the claim at once; his bond is divided when the last
-    ///      one has closed, since no new game can begin after a rejection.
+    /// @dev A game ends; the others are not looked at (I18). The first that the prover loses rejects the claim at once; his
+    ///      bond is divided when the last one has closed, since no new game can begin after a rejection.
     function _leaveGame(bytes32 claimId, bool proverWon) internal {
         ClaimState memory c = _claim(claimId);
         --c.openGames;

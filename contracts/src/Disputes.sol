@@ -16,7 +16,7 @@ import {Slots} from "./Slots.sol";
 /// @notice Each function is one move; the order of the file is the order of a game. A move reads the game into memory,
 ///         changes it there, and writes it back at its end.
 abstract contract Disputes is Claims, Delegates {
-    uint256 private constant MAX_K = 64;
+    uint256 private constant MAX_K = 64; // I18: bounds the calldata of every move
 
     IStepVerifier public immutable override verifier;
     uint256 public immutable override k;
@@ -68,7 +68,7 @@ abstract contract Disputes is Claims, Delegates {
         Model storage model = _model(claim_.modelId);
         bytes32 lo = Regions.place(model, claim_.inputRoot, inputPath);
         Regions.requireOutput(model, claim_.outputRoot, finalRoot, outputPath);
-        emit Opened(gameId, lo, finalRoot);
+        emit Opened(gameId, lo, finalRoot); // I17: each new range and each post is an event
         _setRange(game, 0, model.tiles, lo, finalRoot);
         _acceptPost(gameId, game, lo, finalRoot, states);
         _store(gameId, game);
@@ -97,7 +97,7 @@ abstract contract Disputes is Claims, Delegates {
         uint256 p = KSection.parts(range.length, k);
         if (segment >= p) revert BadSegment();
         (bytes32 lo, bytes32 hi, bytes32 root) = KSection.ends(range.lo, range.hi, p, segment, opening);
-        if (game.range != KSection.postHash(range.lo, range.hi, root)) revert BadOpening();
+        if (game.range != KSection.postHash(range.lo, range.hi, root)) revert BadOpening(); // I16
         uint256 start = KSection.boundary(range.length, p, segment);
         uint256 end = KSection.boundary(range.length, p, segment + 1);
         _setRange(game, range.position + start, end - start, lo, hi);
@@ -137,8 +137,8 @@ abstract contract Disputes is Claims, Delegates {
         (bytes32 gameId, Game memory game) = _game(key);
         if (game.stage != Stage.STEP) revert WrongStage();
         game.proverClock = _tick(game, game.proverClock);
-        (bytes32 pre, bytes32 post_) = verifier.step(witness);
-        if (game.range != MerkleMemory.hash(pre, hi)) revert WrongState();
+        (bytes32 pre, bytes32 post_) = verifier.step(witness); // I1: the truth about this one instruction
+        if (game.range != MerkleMemory.hash(pre, hi)) revert WrongState(); // I16
         emit Stepped(gameId, msg.sender, pre, post_);
         _end(key.claimId, gameId, game, post_ == hi);
     }
@@ -158,7 +158,7 @@ abstract contract Disputes is Claims, Delegates {
 
     /// @inheritdoc IOpml
     function withdraw(address account, bytes32[] calldata claimIds, GameKey[] calldata keys) external override {
-        if (!_mayActFor(account)) revert NotAllowed();
+        if (!_mayActFor(account)) revert NotAllowed(); // I15, and what is paid goes to `account`
         uint256 amount;
         for (uint256 i; i < claimIds.length; ++i) amount += _collectClaim(claimIds[i], account);
         for (uint256 i; i < keys.length; ++i) amount += _collectGame(keys[i], account);
@@ -231,7 +231,7 @@ abstract contract Disputes is Claims, Delegates {
         game.proverClock = _tick(game, game.proverClock);
     }
 
-    /// @dev The same from the claim itself, which must be the game's.
+    /// @dev The same from the claim itself. I16: it is the game's.
     function _proverOf(GameKey calldata key, Claim calldata claim_) private view returns (address) {
         if (claimIdOf(claim_) != key.claimId) revert WrongClaim();
         return claim_.prover;
@@ -247,11 +247,11 @@ abstract contract Disputes is Claims, Delegates {
         }
     }
 
-    /// @dev I13: a move made for one range is not a move in another.
     function _requirePlace(Game memory game, Range calldata range) private pure {
         if (game.position != range.position || game.length != range.length) revert StaleMove();
     }
 
+    /// @dev I13: a move made for one range is not a move in another.
     function _requireRange(Game memory game, Range calldata range) private pure {
         _requirePlace(game, range);
         if (game.range != MerkleMemory.hash(range.lo, range.hi)) revert StaleMove();
@@ -275,7 +275,7 @@ abstract contract Disputes is Claims, Delegates {
         emit Posted(gameId, game.phase, game.position, game.length, states);
     }
 
-    /// @dev The winner collects with `withdraw`.
+    /// @dev The winner collects with `withdraw`. I2: only `step` and `timeout` come here.
     function _end(bytes32 claimId, bytes32 gameId, Game memory game, bool proverWon) private {
         game.stage = proverWon ? Stage.PROVER_WON : Stage.CHALLENGER_WON; // I7: no move is made in these
         game.range = 0; // refunds gas

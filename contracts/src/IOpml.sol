@@ -163,7 +163,7 @@ interface IOpml {
     error NotYourTurn(); // sent by somebody else than the player on turn or a delegate of his
     error StaleMove(); // made for another range than the game's: see `post`
     error MalformedWitness(); // from the verifier, as IStepVerifier has it
-    error WrongState(); // the witness does not begin with the agreed state
+    error WrongState(); // the witness does not begin with the agreed state, or `hi` is not the disputed one
     error ClockExpired(); // too late for a move: `timeout` decides
     error ClockRunning(); // too early for `timeout`
     error WindowClosed();
@@ -171,7 +171,7 @@ interface IOpml {
     error GamesOpen();
     error NotCollectable(bytes32 gameId);
     error NothingToWithdraw();
-    error NotAllowed(); // neither the account nor a delegate of it
+    error NotAllowed(); // the sender is neither the account nor a delegate of it, or a claim is not the account's
     error PaymentFailed();
 
     // ------------------------------------------------------------------------------------------ models, claims

@@ -6,8 +6,8 @@ import {ZEROS} from "./Constants.sol";
 /// @title The Merkle tree over memory: raw 32-byte leaves, inner node = keccak256(left ‖ right), fixed depth
 /// @notice Path encoding: a mask of 5 bytes (big endian), then the siblings whose mask bit is 1, from the bottom up.
 ///         Bit i, counted from the least significant, is the sibling at i levels above the node; a 0 bit says that
-///         this sibling is the root of a subtree of zeros. A raw leaf cannot be taken for an inner node because
-///         every path has the height that its caller demands.
+///         this sibling is the root of a subtree of zeros. I6: a raw leaf cannot be taken for an inner node because
+///         every path has the height that its caller demands, and there is no other path of that meaning.
 library MerkleMemory {
     /// @notice A path with bits above its height, or of the wrong length.
     error MalformedPath();

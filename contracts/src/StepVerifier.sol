@@ -10,7 +10,7 @@ import {Proof} from "./Proof.sol";
 
 /// @title One instruction of RV64IM over a witness
 /// @notice To be read beside vm/step.py, of which it is a transcript: same cases in the same order. Each case says
-///         whether the word is legal and what is written; whatever is not legal is a trap, which changes the status
+///         whether the word is legal and what is written; whatever is not legal is a trap (I5), which changes the status
 ///         and nothing else.
 contract StepVerifier is IStepVerifier {
     using MachineState for bytes;
@@ -23,7 +23,7 @@ contract StepVerifier is IStepVerifier {
         if (state.status() > TRAPPED) revert MalformedWitness();
         pre = keccak256(state);
         if (state.status() == RUNNING) rest = _fetch(state, rest);
-        if (rest.length != 0) revert MalformedWitness();
+        if (rest.length != 0) revert MalformedWitness(); // I6
         post = keccak256(state);
     }
 
