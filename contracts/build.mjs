@@ -30,6 +30,19 @@ function sourcesIn(folder) {
   );
 }
 
+// The structs that Slots.sol packs as Solidity would: this says how.
+const LAYOUT = {
+  "Layout.sol": {
+    content: `// SPDX-License-Identifier: MIT
+pragma solidity 0.8.30;
+import {IOpml} from "./src/IOpml.sol";
+contract Layout {
+    IOpml.ClaimState internal claim;
+    IOpml.Game internal game;
+}`,
+  },
+};
+
 const isInterface = (file) => /^src\/I[A-Z]\w*\.sol$/.test(file);
 const isPublished = (file) => PUBLISHED.some((name) => file === `src/${name}.sol`);
 
@@ -83,14 +96,15 @@ if (option("--tests")) {
   write(option("--tests"), compile({ ...sourcesIn("src"), ...sourcesIn("test") }, isTest), artifact);
 } else {
   const all = args.length === 0;
-  const contracts = compile(sourcesIn("src"), (file) =>
-    isPublished(file) ? CONTRACT_PARTS : isInterface(file) ? INTERFACE_PARTS : [],
-  );
+  const { Layout, ...contracts } = compile({ ...sourcesIn("src"), ...LAYOUT }, (file) => {
+    if (file in LAYOUT) return ["storageLayout"];
+    return isPublished(file) ? CONTRACT_PARTS : isInterface(file) ? INTERFACE_PARTS : [];
+  });
   const published = Object.fromEntries(Object.entries(contracts).filter(([, contract]) => contract.evm));
   const out = option("--out") ?? (all && join(here, "..", "opml", "chain", "artifacts"));
   const abi = option("--abi") ?? (all && join(here, "src", "abi"));
   if (out) write(out, published, artifact);
   if (abi) write(abi, contracts, (_, contract) => contract.abi);
-  if (option("--report")) write(option("--report"), contracts, (_, contract) => report(contract));
+  if (option("--report")) write(option("--report"), { Layout, ...contracts }, (_, contract) => report(contract));
   for (const [name, contract] of Object.entries(published)) console.log(`${name}: ${size(contract)} bytes`);
 }

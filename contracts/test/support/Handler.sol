@@ -110,9 +110,12 @@ contract Handler is Players {
     /// @dev Of some game, or of all of them.
     function timeout(uint256 seed) external {
         if (plays.length == 0) return;
-        if (_random(seed, "all", 2) == 0) _timeout(plays[seed % plays.length]);
-        else for (uint256 i; i < plays.length; ++i) {
-            _timeout(plays[i]);
+        if (_random(seed, "all", 2) == 0) {
+            _timeout(plays[seed % plays.length]);
+        } else {
+            for (uint256 i; i < plays.length; ++i) {
+                _timeout(plays[i]);
+            }
         }
     }
 

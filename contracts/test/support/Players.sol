@@ -40,14 +40,10 @@ abstract contract Players is Referee {
             _step(play, inTime);
             return;
         }
-        IOpml.Range memory next;
-        bytes32[] memory states;
         IOpml.Stage stage = play.stage;
-        bytes memory data;
-        if (stage == IOpml.Stage.CHOOSE) (data, next) = _choose(play, seed);
-        else if (stage == IOpml.Stage.ENTER) (data, next, states) = _enter(play, seed);
-        else (data, next, states) = _post(play, seed);
+        (bytes memory data, IOpml.Range memory next, bytes32[] memory states) = _answer(play, seed);
         _does(_liarBut(party), 0, data, IOpml.NotYourTurn.selector);
+        if (inTime && stage != IOpml.Stage.OPEN) _forge(play, sender, seed);
         _does(sender, 0, data, inTime ? bytes4(0) : IOpml.ClockExpired.selector);
         if (!inTime) return;
         (_lastMove, _lastSender) = (data, sender);
@@ -57,6 +53,28 @@ abstract contract Players is Referee {
             play.tileState = play.range.lo;
         }
         _setRange(play, next, states);
+    }
+
+    /// @dev The move that is due, the range after it, and what is posted with it.
+    function _answer(Play storage play, uint256 seed)
+        private
+        view
+        returns (bytes memory data, IOpml.Range memory next, bytes32[] memory states)
+    {
+        if (play.stage == IOpml.Stage.CHOOSE) (data, next) = _choose(play, seed);
+        else if (play.stage == IOpml.Stage.ENTER) (data, next, states) = _enter(play, seed);
+        else (data, next, states) = _post(play, seed);
+    }
+
+    /// @dev The same move with another state at an end of the range.
+    function _forge(Play storage play, address sender, uint256 seed) private {
+        IOpml.Range memory range = play.range;
+        bool choice = play.stage == IOpml.Stage.CHOOSE;
+        if (_random(seed, "end", 2) == 0) play.range.lo = keccak256(abi.encode(seed));
+        else play.range.hi = keccak256(abi.encode(seed));
+        (bytes memory data,,) = _answer(play, seed);
+        play.range = range;
+        _does(sender, 0, data, choice ? IOpml.BadOpening.selector : IOpml.StaleMove.selector);
     }
 
     function _liarBut(address party) private view returns (address) {

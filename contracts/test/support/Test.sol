@@ -22,6 +22,7 @@ interface Vm {
     function getBlockTimestamp() external view returns (uint256);
     function deal(address account, uint256 balance) external;
     function prank(address sender) external;
+    function load(address account, bytes32 slot) external view returns (bytes32);
     function snapshotState() external returns (uint256 id);
     function revertToStateAndDelete(uint256 id) external returns (bool done);
 
