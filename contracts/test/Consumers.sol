@@ -2,6 +2,7 @@
 pragma solidity 0.8.30;
 
 import {IInferenceConsumer} from "../src/IInferenceConsumer.sol";
+import {IInferenceMarket} from "../src/IInferenceMarket.sol";
 import {Tensor} from "../src/Tensor.sol";
 
 /// @title A requester that is a contract, takes no ether, and behaves badly when it is called. For tests only.
@@ -76,6 +77,38 @@ contract MoodyConsumer is IInferenceConsumer {
             }
         }
         return answer;
+    }
+}
+
+/// @title Who is paid by the market, and behaves badly then. For tests only.
+contract MoodyRecipient {
+    enum Mood {
+        ACCEPT,
+        REFUSE,
+        REENTER, // and fail if that fails
+        SNEAK, // and take what comes
+        BURN_GAS
+    }
+
+    Mood public mood;
+
+    receive() external payable {
+        if (mood == Mood.REFUSE) revert();
+        if (mood == Mood.BURN_GAS) {
+            assembly ("memory-safe") {
+                invalid()
+            }
+        }
+        if (mood == Mood.REENTER) withdraw(IInferenceMarket(msg.sender));
+        if (mood == Mood.SNEAK) try this.withdraw(IInferenceMarket(msg.sender)) {} catch {}
+    }
+
+    function setMood(Mood mood_) external {
+        mood = mood_;
+    }
+
+    function withdraw(IInferenceMarket market) public {
+        market.withdraw(address(this));
     }
 }
 

@@ -44,7 +44,7 @@ def cast() -> str:
 
 
 def foundry(name: str, project: Path) -> str:
-    """A tool of Foundry: from npm, as the project's lock file has it, where npm has it for this computer; or on PATH."""
+    """A tool of Foundry: from npm, as the lock file has it, or, where npm has none for this computer, on PATH."""
     tool = project / "node_modules" / "@foundry-rs" / f"{name}-linux-amd64" / "bin" / name
     with (project / "package.json").open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)

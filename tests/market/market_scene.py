@@ -42,9 +42,7 @@ class Scene:
 
     def server(self, account: Any = None, **options: Any) -> Server:
         """A prover who looks whenever he is asked to."""
-        return Server(
-            self.market, account or self.prover, self.library(), threads=0, sleep=self.pass_time, **options
-        )
+        return Server(self.market, account or self.prover, self.library(), threads=0, sleep=self.pass_time, **options)
 
     def watch(self) -> Watcher:
         return Watcher(self.opml, self.watcher, self.library(), threads=0, sleep=self.pass_time)

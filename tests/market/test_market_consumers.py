@@ -23,6 +23,7 @@ from vm.keccak import keccak256
 
 GAS = 300_000
 LISTEN, REVERT, BURN_GAS, BOMB, REENTER = range(5)
+REFUSE, REENTER_OR_FAIL, SNEAK, BURN_ALL = range(1, 5)
 
 
 def ask(world: World, consumer: bytes, **changes: Any) -> Any:
@@ -167,8 +168,11 @@ def test_nobody_starves_a_consumer(world: World, consumer: bytes, method: str, m
     never_starved(world, consumer, mood, "deliver", words(request), OUTPUT)
 
 
-def test_nobody_starves_an_account_that_delegates_to_a_contract(world: World, consumer: bytes) -> None:
-    """EIP-7702: calling it costs more, for two accounts are looked at."""
+def test_nobody_starves_an_account_that_delegates_to_a_contract(harness: Any) -> None:
+    """EIP-7702: calling it costs more, for two accounts are looked at, neither of which was before."""
+    world = World()  # one of its own: within what will be undone, accounts stay looked at
+    world.evm.learn(harness("MoodyConsumer"))
+    consumer = world.evm.deploy(world.stranger, harness("MoodyConsumer"))
     world.evm.state.set_code(world.requester, b"\xef\x01\x00" + consumer)
     request, _ = world.answered(callbackGas=GAS)
     world.pass_window()
@@ -274,18 +278,35 @@ def test_a_consumer_is_refunded_though_it_takes_no_ether(world: World, consumer:
     assert world.credit(consumer) == PRICE
 
 
-@pytest.mark.parametrize("mood", ["REFUSE", "REENTER", "BURN_GAS"])
-def test_a_recipient_that_misbehaves_harms_only_itself(world: World, harness: Any, mood: str) -> None:
-    world.evm.learn(harness("Recipient"))
-    recipient = world.evm.deploy(world.stranger, harness("Recipient"))
-    moods = {"REFUSE": 1, "REENTER": 2, "BURN_GAS": 3}
-    world.evm.transact(world.stranger, recipient, world.evm.abi.encode("setMood", (moods[mood],)))
-    request, _ = world.answered(value=2 * PRICE, refundTo=world.rival)
-    world.pass_window()
-    world.deliver(request)
-    world.refuses("PaymentFailed", world.rival, "withdraw", recipient, gas=1_000_000)
-    assert world.credit(world.rival) == PRICE
+def recipient_of_credit(world: World, harness: Any, mood: int) -> bytes:
+    """A contract to which the market owes PRICE."""
+    world.evm.learn(harness("MoodyRecipient"))
+    recipient = world.evm.deploy(world.stranger, harness("MoodyRecipient"))
+    set_mood(world, recipient, mood)
+    for other in (False, True):  # and the market has more than that
+        request, _ = world.answered(value=2 * PRICE, refundTo=world.rival if other else recipient)
+        world.pass_window()
+        world.deliver(request)
+    return recipient
+
+
+@pytest.mark.parametrize("mood", [REFUSE, REENTER_OR_FAIL, BURN_ALL])
+def test_a_recipient_that_misbehaves_harms_only_itself(world: World, harness: Any, mood: int) -> None:
+    recipient = recipient_of_credit(world, harness, mood)
+    world.refuses("PaymentFailed", world.rival, "withdraw", recipient)
+    call = world.evm.abi.encode("withdraw", (world.market,))
+    with world.evm.rollback(), pytest.raises(Reverted, match="PaymentFailed"):
+        world.evm.transact(world.stranger, recipient, call)
+    assert world.credit(recipient) == world.credit(world.rival) == PRICE
     world.send(world.rival, "withdraw", world.rival)
+
+
+def test_a_recipient_that_reenters_is_paid_once(world: World, harness: Any) -> None:
+    recipient = recipient_of_credit(world, harness, SNEAK)
+    world.evm.transact(world.stranger, recipient, world.evm.abi.encode("withdraw", (world.market,)))
+    assert world.evm.balance(recipient) == PRICE
+    assert world.credit(recipient) == 0
+    world.check_books()
 
 
 # K6

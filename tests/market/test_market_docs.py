@@ -1,4 +1,4 @@
-"""docs/consumer.md from its first line to the last: what it says to type is typed, and the contract in it is compiled."""
+"""docs/consumer.md from its first line to the last: what it says to type is typed, its contract is compiled."""
 
 import os
 import re
@@ -63,9 +63,7 @@ class Shell:
         if "devnet" in words:
             self._serve(words)
             return
-        done = subprocess.run(
-            words, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=240
-        )
+        done = subprocess.run(words, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, (line, done.stdout, done.stderr)
         self._learn(line, done.stdout)
 

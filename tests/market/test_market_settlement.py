@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from market_world import (
     ACCEPTED,
@@ -306,6 +306,7 @@ def test_every_field_of_a_request_is_part_of_its_id(world: World, field: str) ->
 # Money
 
 
+@settings(max_examples=40)
 @given(price=st.integers(0, 2**90), bps=st.integers(0, 5000), rest=st.integers(0, 2**90))
 def test_the_price_is_divided_whole(deployed: World, price: int, bps: int, rest: int) -> None:
     """K2: what the royalty is rounded off by is the prover's; nothing stays in the market."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from contracts_evm import ETHER, Reverted
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -170,5 +171,10 @@ class Market(RuleBasedStateMachine):
         assert world.evm.balance(world.market) == 0
 
 
-TestMarket = Market.TestCase
-TestMarket.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+class TestMarket(Market.TestCase):  # type: ignore[misc, name-defined]
+    settings = settings(max_examples=12, stateful_step_count=25, deadline=None)
+
+
+@pytest.mark.slow
+class TestMarketAtLength(Market.TestCase):  # type: ignore[misc, name-defined]
+    settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
