@@ -4,8 +4,8 @@
     python tests/contracts/contracts_gas.py --write    writes contracts/gas.json, which a test compares
 
 Only the states that the chain looks into are real: the input and output paths, the end state, and the machine at the
-disputed instruction, in a memory whose paths are as full as those of a network of that many tiles. All others are random
-words, which is what hashes look like to a post.
+disputed instruction, in a memory whose paths are as full as those of a network of that many tiles. All others are
+random words, which is what hashes look like to a post.
 """
 
 import json
@@ -313,7 +313,9 @@ def main() -> None:
             figures, counts = dispute.summary(), Counter(name for name, _ in dispute.gas)
             title = "2^{:<2} tiles 2^{:<2} steps  k = {}".format(*map(log2, size), k)
             calls = " ".join(
-                f"{n}{'*' + str(counts[n]) if counts[n] > 1 else ''} {g / 1000:.1f}k" for n, g in figures.items() if n in counts
+                f"{n}{'*' + str(counts[n]) if counts[n] > 1 else ''} {g / 1000:.1f}k"
+                for n, g in figures.items()
+                if n in counts
             )
             print(f"{title}: {figures['transactions']} transactions, {figures['total']:,} gas ({calls})")
 

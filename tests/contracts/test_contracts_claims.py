@@ -118,7 +118,8 @@ def test_a_claim_says_what_was_claimed(world):
         "outputRoot": RUN.output_root, "nonce": 5, "inputPosted": True, "deadline": world.evm.now + 1000,
     }  # fmt: skip
     assert world.view("claims", claim_id) == {
-        "prover": "0x" + world.prover.hex(), "deadline": world.evm.now + 1000, "openGames": 0, "lostGames": 0, "status": 1
+        "prover": "0x" + world.prover.hex(), "deadline": world.evm.now + 1000, "openGames": 0, "lostGames": 0,
+        "status": 1,
     }  # fmt: skip
     world.refuses("ClaimExists", world.prover, "claim", *args, value=PROVER_BOND)
 

@@ -1,4 +1,4 @@
-"""Hard cases: floods of games, conflicting claims, full counters, registration again, players racing (I1, I16 to I18)."""
+"""Hard cases: floods of games, conflicting claims, full counters, registration again, players racing (I16 to I18)."""
 
 import pytest
 from contracts_driver import CHALLENGER_BOND, PROVER_BOND, Player, World, play

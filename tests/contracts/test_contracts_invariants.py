@@ -1,4 +1,4 @@
-"""The invariants of contracts/README.md: each has its number in the Solidity that upholds it and in a test's name or docstring."""
+"""The invariants of contracts/README.md: the lines that uphold one and the tests of it have its number."""
 
 import re
 from pathlib import Path

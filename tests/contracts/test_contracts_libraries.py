@@ -141,7 +141,7 @@ LO, HI = b"l" * 32, b"h" * 32
 
 
 def open_each(call, p: int, cases: list[tuple[int, list[bytes]]]) -> list[tuple[bytes, bytes, bytes]]:
-    """The root, lo and hi that the contract finds for each segment with its opening; WRONG_LENGTH for a root if none."""
+    """The root, lo and hi that the contract finds for each segment with its opening; WRONG_LENGTH for no root."""
     found = []
     for i in range(0, len(cases), 128):
         some = cases[i : i + 128]

@@ -127,7 +127,7 @@ def altered(claim):
 @pytest.mark.parametrize("stage", [Stage.OPEN, Stage.ENTER])
 def test_the_claim_is_the_games(world, reach, stage):
     """Every field altered, a claim that nobody made, and another that is as real."""
-    game_id, player = reach(stage)
+    _, player = reach(stage)
     name, (key, claim, *rest) = player.answer()
     another = world.claim(LIE, claim[0], nonce=1)
     for forged in (*altered(claim), NO_CLAIM, world.claim_of(another)):
@@ -359,7 +359,7 @@ def test_step_begins_with_the_agreed_state_and_ends_with_the_disputed_one(world,
 
 @pytest.mark.parametrize("sender", ["prover", "challenger", "other"])
 def test_anyone_may_step(world, reach, sender):
-    game_id, player = reach(Stage.STEP, Phase.INSTRUCTION)
+    _, player = reach(Stage.STEP, Phase.INSTRUCTION)
     player.machine = RUN.machine(7)  # the truth, whoever tells it
     name, args = player.answer()
     events = dict(world.send(getattr(world, sender), name, *args).events)
@@ -368,7 +368,7 @@ def test_anyone_may_step(world, reach, sender):
 
 
 def test_i2_a_step_proves_an_honest_prover_right(world, reach):
-    game_id, player = reach(Stage.STEP, Phase.INSTRUCTION, prover=RUN)
+    _, player = reach(Stage.STEP, Phase.INSTRUCTION, prover=RUN)
     name, args = player.answer()
     events = dict(world.send(world.challenger, name, *args).events)
     assert events["GameEnded"]["proverWon"] is True
