@@ -43,6 +43,11 @@ def cast() -> str:
     return foundry("cast", ROOT / "tests" / "nodes")
 
 
+@pytest.fixture(scope="session")
+def anvil() -> str:
+    return foundry("anvil", ROOT / "tests" / "nodes")
+
+
 def foundry(name: str, project: Path) -> str:
     """A tool of Foundry: from npm, as the lock file has it, or, where npm has none for this computer, on PATH."""
     tool = project / "node_modules" / "@foundry-rs" / f"{name}-linux-amd64" / "bin" / name

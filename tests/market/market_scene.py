@@ -1,10 +1,11 @@
-"""The market on an embedded chain, with a real model that reads digits, its provers, and somebody who watches."""
+"""The market on a chain, by default an embedded one, with a real model that reads digits, its provers, and somebody who watches."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from opml.chain import Chain
 from opml.chain.accounts import dev_accounts
 from opml.chain.client import OpmlClient
 from opml.chain.deploy import deploy, deploy_market
@@ -26,8 +27,8 @@ with np.load(MODELS / "digits.npz") as _scans:
 class Scene:
     """Both contracts, accounts with ether, and the model published by its author."""
 
-    def __init__(self, name: str = "mlp") -> None:
-        self.chain = EmbeddedChain()
+    def __init__(self, name: str = "mlp", chain: Chain | None = None) -> None:
+        self.chain = chain or EmbeddedChain()
         accounts = dev_accounts()
         self.owner, self.author, self.requester, self.prover, self.liar, self.watcher = accounts[:6]
         self.opml = OpmlClient(self.chain, deploy(self.chain, self.owner).address)
