@@ -2,6 +2,7 @@
 
     python benchmarks/dispute_scale.py                 prints a table for each size
     python benchmarks/dispute_scale.py --tiles 21 -k 40
+    python benchmarks/dispute_scale.py --write         and records it in docs/protocol.md
 
 The program is one layer for 1, 64 or 2048 positions: a posted vector is added to every position's 2400 features, which
 a matrix of 2400 x 5792 then maps. That makes 1024 tiles a position, of which 724 are 8 products of 2400 multiply-
@@ -22,7 +23,8 @@ from typing import Any
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
-from report import arguments, show
+from pages import markdown, write_table
+from report import arguments, computer, show
 
 from opml.chain.base import Receipt
 from opml.chain.deploy import DEFAULT_K
@@ -234,10 +236,16 @@ def main() -> int:
     parser.add_argument("--tiles", type=int, nargs="+", default=TILES_LOG2, help="logarithms of the numbers of tiles")
     parser.add_argument("-k", type=int, nargs="+", default=KS, help="parts per round")
     parser.add_argument("--games", type=int, default=2, help="games for each k and each liar")
+    parser.add_argument("--write", action="store_true", help="record the table in docs/protocol.md")
     options = parser.parse_args()
     rows = [row for tiles_log2 in options.tiles for row in measure(tiles_log2, options.k, options.games)]
     instructions = max(row["instructions"] for row in rows)
     show(f"disputes, up to {instructions:,} instructions a tile", rows, COLUMNS, options.json)
+    if options.write:
+        where = computer()
+        caption = f"{where['processors']} x {where['processor']}; up to {instructions:,} instructions a tile."
+        cells = [[column(row) for column in COLUMNS.values()] for row in rows]
+        write_table("scale", [*markdown(list(COLUMNS), cells), "", caption])
     goals = [r for r in rows if r["k"] == DEFAULT_K and r["tiles_log2"] == max(TILES_LOG2)]
     return int(any(r["gas"] > LIMIT_GAS or r["transactions"] > LIMIT_TRANSACTIONS for r in goals))
 

@@ -8,7 +8,7 @@ played on toy machines as well as on the real one.
 import copy
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from functools import wraps
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
@@ -98,10 +98,17 @@ class Ledger:
 
     def copy(self) -> "Ledger":
         """Shares with this one nothing that a transaction changes."""
-        tables = {f.name: copy.copy(getattr(self, f.name)) for f in fields(self)}
+        tables = {name: copy.copy(value) for name, value in vars(self).items()}
         for name in ("claims", "games", "shown"):
-            tables[name] = {key: copy.copy(value) for key, value in tables[name].items()}
+            tables[name] = {key: _same(value) for key, value in tables[name].items()}
         return Ledger(**tables)
+
+
+def _same(record: R) -> R:
+    """A copy of a record; `copy.copy` takes ten times as long."""
+    made = object.__new__(type(record))
+    made.__dict__.update(record.__dict__)
+    return made
 
 
 def require(condition: bool, reason: str) -> None:

@@ -5,7 +5,7 @@ that a witness brings), so that the court's rules about start and end states app
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from dispute_referee import Account, Referee
 
@@ -43,13 +43,13 @@ class ToyTrace:
     def steps_of(self, m: int) -> int:
         return self.steps + m % self.vary
 
-    @property
+    @cached_property
     def header(self) -> ModelHeader:
         model_root = keccak256(ZERO[HALF] * 2)
         sizes = (ENTRY, self.tiles, self.stride, self.max_steps)
         return ModelHeader(model_root, bytes(32), *sizes, 0, 32, 32 << HALF, 32, WINDOW, CLOCK, HALF, HALF)
 
-    @property
+    @cached_property
     def input_root(self) -> bytes:
         node = INPUT
         for level in range(HALF):
@@ -59,13 +59,14 @@ class ToyTrace:
     def input_path(self) -> bytes:
         return encode_path([ZERO[HALF]], HALF)
 
-    @property
+    @cached_property
     def output_root(self) -> bytes:
         return number_hash("output", self.tiles)
 
     def output_path(self) -> bytes:
         return encode_path([self.input_root], HALF)
 
+    @lru_cache(maxsize=4096)  # noqa: B019 (they are few, and equal ones are one)
     def tile_root(self, m: int) -> bytes:
         assert 0 <= m <= self.tiles
         if m == 0:

@@ -28,7 +28,7 @@ from game_tree import Tree
 from opml.dispute.game import Role
 
 TILES = STEPS = 9
-KS = (2, 3, 4, 5, 8, 9)
+KS = (2, 3, 4, 5, 8)
 Job = tuple[int, int, int]
 
 

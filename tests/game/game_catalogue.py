@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from dispute_referee import Account, Referee
 from dispute_toy import CHALLENGER, PROVER, WINDOW, ToyTrace, claim_toy, toy_court
@@ -34,7 +35,13 @@ class Case:
 
     @property
     def truth(self) -> ToyTrace:
-        return ToyTrace(self.tiles, self.steps)
+        return _truth(self.tiles, self.steps)
+
+
+@lru_cache(maxsize=16)
+def _truth(tiles: int, steps: int) -> ToyTrace:
+    """Made once for all games of a size: it keeps its hashes."""
+    return ToyTrace(tiles, steps)
 
 
 def cases(names: list[str], tiles: int, steps: int, k: int) -> Iterator[Case]:

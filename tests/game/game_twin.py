@@ -4,9 +4,9 @@ They agree when both refuse for the same reason, or both accept with the same ev
 game and owe the same. The computation is a toy's; so is the step verifier: a contract that knows only true steps.
 """
 
-from dataclasses import astuple
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import astuple
 from typing import Any
 
 from contracts_evm import CHAIN_ID, ETHER, Evm, Reverted, address_of, artifact
