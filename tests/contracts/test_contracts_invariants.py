@@ -21,8 +21,9 @@ def in_tests(source: str) -> set[int]:
     """Numbers in names (`test_i7_...`) and in docstrings (`(I7)`, `(I7 to I11)`, `(I2, I4)`)."""
     found = {int(n) for n in re.findall(r"def test_i(\d+)_", source)}
     for inside in re.findall(r"\((I\d+[^)]*)\)", source):
-        numbers = [int(n) for n in re.findall(r"I(\d+)", inside)]
-        found |= set(range(numbers[0], numbers[1] + 1)) if " to " in inside else set(numbers)
+        for part in inside.split(", "):
+            numbers = [int(n) for n in re.findall(r"I(\d+)", part)]
+            found |= set(range(numbers[0], numbers[-1] + 1)) if numbers else set()
     return found
 
 
@@ -45,3 +46,4 @@ def test_no_number_is_unknown():
     assert not {99} <= known
     assert in_comments("uint256 a; // I99: nobody knows") == {99}
     assert in_tests("def test_i99_is_unknown(): ...") == {99}
+    assert in_tests("# as in (I1, I3 to I5)") == {1, 3, 4, 5}

@@ -1,4 +1,4 @@
-"""The step verifier against its definition, vm/step.py: every instruction and every reserved word."""
+"""The step verifier against its definition, vm/step.py (I5): every instruction and every reserved word."""
 
 import random
 from itertools import pairwise, product

@@ -1,4 +1,4 @@
-"""Every way to forge a step witness: each byte, each length, each proof in another's place."""
+"""Every way to forge a step witness (I6): each byte, each length, each proof in another's place."""
 
 import random
 from itertools import combinations, pairwise
