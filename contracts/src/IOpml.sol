@@ -100,7 +100,20 @@ interface IOpml {
     // ------------------------------------------------------------------------------------------------- events
 
     /// @notice Also for a model already known: another place to get it from.
+    /// @param modelId see `registerModel`
+    /// @param registrant who sent it
+    /// @param model the fields
+    /// @param uri where the image can be had; a hint, believed by nobody
     event ModelRegistered(bytes32 indexed modelId, address indexed registrant, Model model, string uri);
+    /// @notice A claim has been made, and its bond taken. What the claim says is all here: see `Claim`.
+    /// @param claimId see `claimIdOf`
+    /// @param modelId the model
+    /// @param prover who bonds on it
+    /// @param inputRoot root of the input region
+    /// @param outputRoot root of the output region
+    /// @param nonce tells equal claims of one prover apart
+    /// @param inputPosted whether `InputPosted` follows, or else `InputWithheld`
+    /// @param deadline last second in which it may be challenged
     event Claimed(
         bytes32 indexed claimId,
         bytes32 indexed modelId,
@@ -112,66 +125,158 @@ interface IOpml {
         uint40 deadline
     );
     /// @notice The input region's bytes, so that anyone who watches can run the model.
+    /// @param claimId the claim
+    /// @param input the region from its beginning; what follows is zero
     event InputPosted(bytes32 indexed claimId, bytes input);
     /// @notice The claim came without its input's bytes: whoever relies on it has them, or gets them there.
+    /// @param claimId the claim
+    /// @param uri a hint, believed by nobody
     event InputWithheld(bytes32 indexed claimId, string uri);
+    /// @notice A game has begun, at stage OPEN: the prover's clock runs.
+    /// @param gameId see `GameKey`
+    /// @param claimId the claim
+    /// @param challenger who bonds against it
+    /// @param prover who made the claim
+    /// @param salt tells games of one challenger against one claim apart
     event Challenged(
         bytes32 indexed gameId, bytes32 indexed claimId, address indexed challenger, address prover, uint256 salt
     );
     /// @notice The range is all units of the model, between `lo` = S_0 and `hi` = S_M.
+    /// @param gameId the game
+    /// @param lo the model half with the input in it, S_0
+    /// @param hi the model half after the inference, S_M
     event Opened(bytes32 indexed gameId, bytes32 lo, bytes32 hi);
     /// @notice The states at the inner boundaries of the range [position, position + length).
+    /// @param gameId the game
+    /// @param phase what the range counts
+    /// @param position where it begins
+    /// @param length its steps
+    /// @param states p - 1 of them, see `post`
     event Posted(bytes32 indexed gameId, Phase phase, uint64 position, uint64 length, bytes32[] states);
     /// @notice The range is now [position, position + length), between `lo` and `hi`.
+    /// @param gameId the game
+    /// @param segment the number of the part that is now the range
+    /// @param position where it begins
+    /// @param length its steps
+    /// @param lo agreed state at its beginning
+    /// @param hi disputed state at its end
     event Chosen(bytes32 indexed gameId, uint256 segment, uint64 position, uint64 length, bytes32 lo, bytes32 hi);
     /// @notice The range is now [0, steps) of the instructions of unit `tile`, between `lo` and `hi`, the machine's
     ///         states before the first and after the last of them.
+    /// @param gameId the game
+    /// @param tile the disputed unit
+    /// @param steps instructions until the machine has halted, says the prover
+    /// @param lo hash of the start state
+    /// @param hi hash of the end state
+    /// @param endState the machine in the end (289 bytes)
+    /// @param scratchRoot root of its scratch half
     event Entered(
         bytes32 indexed gameId, uint64 tile, uint64 steps, bytes32 lo, bytes32 hi, bytes endState, bytes32 scratchRoot
     );
+    /// @notice The disputed instruction has been executed: the prover is right iff `post` is the disputed state.
+    /// @param gameId the game
+    /// @param caller who brought the witness
+    /// @param pre the agreed state
+    /// @param post the true state after it
     event Stepped(bytes32 indexed gameId, address indexed caller, bytes32 pre, bytes32 post);
+    /// @notice The player on turn has let his clock run out.
+    /// @param gameId the game
     event TimedOut(bytes32 indexed gameId);
+    /// @notice A game is over.
+    /// @param gameId the game
+    /// @param claimId the claim
+    /// @param proverWon who has won it
     event GameEnded(bytes32 indexed gameId, bytes32 indexed claimId, bool proverWon);
+    /// @notice The first game about it has been lost: no more begin, those open play on.
+    /// @param claimId the claim
     event ClaimRejected(bytes32 indexed claimId);
+    /// @notice The claim is accepted, for good.
+    /// @param claimId the claim
     event ClaimFinalised(bytes32 indexed claimId);
     /// @notice The last game of a rejected claim has closed: each of `games` lost ones is worth `share` to its
     ///         challenger, besides his own bond; `burnt` stays in the contract, which has no way to send it.
+    /// @param claimId the claim
+    /// @param games those that its prover lost
+    /// @param share of the prover's bond, wei for each of them
+    /// @param burnt wei, at least half of the bond
     event ClaimSettled(bytes32 indexed claimId, uint256 games, uint256 share, uint256 burnt);
+    /// @notice What a game was worth to its winner has been paid.
+    /// @param gameId the game
+    /// @param winner who was paid
+    /// @param amount wei
     event Collected(bytes32 indexed gameId, address indexed winner, uint256 amount);
+    /// @notice Ether has left the contract.
+    /// @param account who was paid
+    /// @param amount wei
     event Withdrawn(address indexed account, uint256 amount);
+    /// @notice A party has given leave, or taken it back.
+    /// @param party whose games and money
+    /// @param delegate who may act
+    /// @param allowed from now on
     event DelegateSet(address indexed party, address indexed delegate, bool allowed);
 
     // ------------------------------------------------------------------------------------------------- errors
 
-    error BadParameters(); // constructor
-    error BadModel(); // a field out of range
+    /// @notice The constructor refuses a bond of zero, a k below 2 or above 64, or a verifier without code.
+    error BadParameters();
+    /// @notice A field of the model is out of range.
+    error BadModel();
+    /// @notice No model of this id has been registered.
     error UnknownModel();
+    /// @notice No claim of this id has been made.
     error UnknownClaim();
+    /// @notice No game of this id has been opened.
     error UnknownGame();
-    error WrongClaim(); // not the claim that the game is about
+    /// @notice Not the claim that the game is about.
+    error WrongClaim();
+    /// @notice This claim has been made already.
     error ClaimExists();
+    /// @notice This challenger has used this salt against this claim already.
     error GameExists();
-    error WrongBond(); // value differs from the bond
-    error WrongLength(); // of an input, a list of states or an opening
-    error BadInputPath(); // the input region is not zero in the model
-    error BadOutputPath(); // the final root does not hold the claimed output
-    error BadOpening(); // the states are not those posted
+    /// @notice The value sent differs from the bond.
+    error WrongBond();
+    /// @notice Of an input, a list of states or an opening.
+    error WrongLength();
+    /// @notice The input region is not zero in the model.
+    error BadInputPath();
+    /// @notice The final root does not hold the claimed output.
+    error BadOutputPath();
+    /// @notice The states are not those posted.
+    error BadOpening();
+    /// @notice There are not so many segments.
     error BadSegment();
-    error BadSteps(); // zero, or above the model's bound
-    error BadEndState(); // not 289 bytes, not halted, a0 not 0, or not in the disputed root
-    error WrongStage(); // not a move of this stage, or the claim's status forbids it
-    error NotYourTurn(); // sent by somebody else than the player on turn or a delegate of his
-    error StaleMove(); // made for another range than the game's: see `post`
-    error MalformedWitness(); // from the verifier, as IStepVerifier has it
-    error WrongState(); // the witness does not begin with the agreed state, or `hi` is not the disputed one
-    error ClockExpired(); // too late for a move: `timeout` decides
-    error ClockRunning(); // too early for `timeout`
+    /// @notice Zero, or above the model's bound.
+    error BadSteps();
+    /// @notice Not 289 bytes, not halted, a0 not 0, or not in the disputed root.
+    error BadEndState();
+    /// @notice Not a move of this stage, or the claim's status forbids it.
+    error WrongStage();
+    /// @notice Sent by somebody else than the player on turn or a delegate of his.
+    error NotYourTurn();
+    /// @notice Made for another range than the game's: see `post`.
+    error StaleMove();
+    /// @notice From the verifier, as IStepVerifier has it.
+    error MalformedWitness();
+    /// @notice The witness does not begin with the agreed state, or `hi` is not the disputed one.
+    error WrongState();
+    /// @notice Too late for a move: `timeout` decides.
+    error ClockExpired();
+    /// @notice Too early for `timeout`.
+    error ClockRunning();
+    /// @notice Too late to challenge.
     error WindowClosed();
+    /// @notice Too early to make final: the claim may still be challenged.
     error WindowOpen();
+    /// @notice Games about the claim are still open.
     error GamesOpen();
+    /// @notice The game is not over, not won by this account, not yet settled, or has been paid already.
+    /// @param gameId the game
     error NotCollectable(bytes32 gameId);
+    /// @notice There is nothing to pay.
     error NothingToWithdraw();
-    error NotAllowed(); // the sender is neither the account nor a delegate of it, or a claim is not the account's
+    /// @notice The sender is neither the account nor a delegate of it, or a claim is not the account's.
+    error NotAllowed();
+    /// @notice The recipient has refused its ether.
     error PaymentFailed();
 
     // ------------------------------------------------------------------------------------------ models, claims
@@ -196,8 +301,12 @@ interface IOpml {
     /// @notice The same for an input that is not on chain. **Such a claim is as safe as the input is available**: who
     ///         has not the bytes cannot re-run it. Only for a consumer that holds them itself: `Claim.inputPosted` is
     ///         false and part of the claim's id, so none can be taken for the other.
+    /// @param modelId a registered model
     /// @param inputRoot root of the input region
+    /// @param outputRoot root of the output region after the inference
+    /// @param nonce tells equal claims of one prover apart
     /// @param uri where the bytes can be had; a hint, believed by nobody
+    /// @return claimId see `Claim`
     function claimByRoot(bytes32 modelId, bytes32 inputRoot, bytes32 outputRoot, uint256 nonce, string calldata uri)
         external
         payable
@@ -293,27 +402,61 @@ interface IOpml {
 
     /// @notice Lets another account move in the sender's games and call `withdraw` for it: a key that is at hand, for a
     ///         party that is not. It cannot take anything: what is paid goes to the party.
+    /// @param delegate the other account
+    /// @param allowed whether it may from now on
     function setDelegate(address delegate, bool allowed) external;
 
     // -------------------------------------------------------------------------------------------------- views
 
-    /// @notice All zero if there is none of that id; likewise `claims` and `games`.
+    /// @notice A registered model.
+    /// @param modelId see `registerModel`
+    /// @return its fields; all zero if there is none of that id
     function models(bytes32 modelId) external view returns (Model memory);
+
+    /// @notice Where a claim stands.
+    /// @param claimId see `claimIdOf`
+    /// @return its state; all zero if there is none of that id
     function claims(bytes32 claimId) external view returns (ClaimState memory);
+
+    /// @notice Where a game stands.
+    /// @param gameId see `gameIdOf`
+    /// @return its state; all zero if there is none of that id
     function games(bytes32 gameId) external view returns (Game memory);
+
     /// @notice The id that a claim has at this contract, whether it has been made or not.
+    /// @param claim_ what it says
+    /// @return keccak256(abi.encode(chain id, contract, claim))
     function claimIdOf(Claim calldata claim_) external view returns (bytes32);
+
+    /// @notice The id that a game has, whether it has been opened or not.
+    /// @param key what it is called
+    /// @return keccak256(abi.encode(key))
     function gameIdOf(GameKey calldata key) external pure returns (bytes32);
-    /// @notice Whether `delegate` may move and withdraw for `party`.
+
+    /// @notice Whether an account may move and withdraw for a party.
+    /// @param party whose games and money
+    /// @param delegate the account
+    /// @return true from `setDelegate` on, until it is taken back
     function isDelegate(address party, address delegate) external view returns (bool);
-    /// @notice Wei credited to `account` by `finalise` and not yet withdrawn; games not yet collected are not in it.
+
+    /// @notice What `finalise` has credited to an account; games not yet collected are not in it.
+    /// @param account whose
+    /// @return wei not yet withdrawn
     function credit(address account) external view returns (uint256);
-    /// @notice Wei that a claim takes.
+
+    /// @notice What a claim takes.
+    /// @return wei
     function proverBond() external view returns (uint256);
-    /// @notice Wei that a challenge takes.
+
+    /// @notice What a challenge takes.
+    /// @return wei
     function challengerBond() external view returns (uint256);
-    /// @notice The largest number of parts into which one round divides a range.
+
+    /// @notice How finely a round divides a range.
+    /// @return the largest number of its parts
     function k() external view returns (uint256);
-    /// @notice The contract that executes the last step.
+
+    /// @notice Who executes the last step.
+    /// @return the contract
     function verifier() external view returns (IStepVerifier);
 }
