@@ -1,5 +1,6 @@
 """The prover's daemon on a real model: paid for what is right, whatever liars, rivals and crashes do."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -269,3 +270,34 @@ def test_a_server_is_a_keeper_that_rests(scene: Scene) -> None:
     settle(server)
     server.tick()
     assert server.caught_up()
+
+
+def test_the_gas_in_the_documentation() -> None:
+    scene = Scene()  # where only those have credit who are meant to
+    text = (Path(__file__).parents[2] / "docs" / "consumer.md").read_text()
+    table = text[text.index("## What it costs") : text.index("## Answering")]
+    stated = [int(number) for number in re.findall(r"\| (\d+) \|$", table, re.MULTILINE)]
+    for nonce in (1, 2):  # the second time, nobody's credit is new
+        inference = scene.infer(3, 10 + nonce)
+        terms = scene.terms(min_price=PRICE)
+        request_id, requested = scene.market.request(terms, inference.posted, PRICE, scene.requester)
+        claim_id, claimed = scene.opml.claim(
+            scene.model.model_id, inference.posted, inference.output_root, nonce, scene.prover
+        )
+        view = scene.market.view(request_id)
+        assert view is not None
+        claim = scene.opml.claim_terms(claim_id)
+        accepted = scene.market.accept(view.request, claim, inference.output, scene.prover)
+        scene.chain.advance(window(scene))
+        collected = scene.opml.withdraw(scene.prover.address, [claim_id], [], scene.prover)
+        delivered = scene.market.deliver(view.request, inference.output, scene.prover)
+    withdrawn = scene.market.withdraw(scene.prover.address, scene.prover)
+    request_id, _ = scene.market.request(scene.terms(), inference.posted, PRICE, scene.requester)
+    scene.chain.advance(3601)
+    view = scene.market.view(request_id)
+    assert view is not None
+    refunded = scene.market.refund(view.request, scene.requester)
+    receipts = (requested, claimed, accepted, collected, delivered, withdrawn, refunded)
+    assert len(stated) == len(receipts)
+    for receipt, thousands in zip(receipts, stated, strict=True):
+        assert receipt.gas_used == pytest.approx(1000 * thousands, rel=0.03)
