@@ -50,18 +50,46 @@ interface IInferenceMarket {
 
     // ------------------------------------------------------------------------------------------------- events
 
+    /// @notice A registrant asks a royalty for a model.
+    /// @param modelId the model
+    /// @param registrant whom deliveries pay that name him
+    /// @param royaltyBps hundredths of a percent of the price
     event Published(bytes32 indexed modelId, address indexed registrant, uint16 royaltyBps);
+    /// @notice Somebody asks. What he asks is all here.
+    /// @param requestId see `Request`
+    /// @param modelId the model
+    /// @param requester who is answered
+    /// @param request the request, as the other calls bring it
     event Requested(bytes32 indexed requestId, bytes32 indexed modelId, address indexed requester, Request request);
     /// @notice The input region's bytes.
+    /// @param requestId see `Request`
+    /// @param input the region from its beginning; what follows is zero
     event RequestInput(bytes32 indexed requestId, bytes input);
     /// @notice The request came without its input's bytes.
+    /// @param requestId see `Request`
+    /// @param uri a hint, believed by nobody
     event RequestInputAt(bytes32 indexed requestId, string uri);
     /// @notice The output is on chain from here on, so that anyone can deliver it.
+    /// @param requestId see `Request`
+    /// @param claimId the claim at Opml
+    /// @param prover who made it
+    /// @param price wei, fixed now
+    /// @param output the bytes of the output region
     event Accepted(
         bytes32 indexed requestId, bytes32 indexed claimId, address indexed prover, uint256 price, bytes output
     );
     /// @notice The requester was called; `succeeded` is false if it reverted or ran out of its gas.
+    /// @param requestId see `Request`
+    /// @param isFinal as the requester was told
+    /// @param succeeded whether the call came back
     event ConsumerCalled(bytes32 indexed requestId, bool isFinal, bool succeeded);
+    /// @notice The answer is final, and paid.
+    /// @param requestId see `Request`
+    /// @param claimId the claim at Opml
+    /// @param prover who made it
+    /// @param payment wei for him
+    /// @param royalty wei for the registrant
+    /// @param rest wei of the highest price for who asked
     event Delivered(
         bytes32 indexed requestId,
         bytes32 indexed claimId,
@@ -70,29 +98,56 @@ interface IInferenceMarket {
         uint256 royalty,
         uint256 rest
     );
+    /// @notice Nobody answered in time: the price goes back.
+    /// @param requestId see `Request`
+    /// @param to who gets it
+    /// @param amount wei
     event Refunded(bytes32 indexed requestId, address indexed to, uint256 amount);
+    /// @notice Ether has left the contract.
+    /// @param account whose credit it was
+    /// @param to who was paid
+    /// @param amount wei
     event Withdrawn(address indexed account, address indexed to, uint256 amount);
 
     // ------------------------------------------------------------------------------------------------- errors
 
-    error BadRoyalty(); // above MAX_ROYALTY_BPS
-    error AlreadyPublished(); // by this registrant; a royalty is for good
-    error NotPublished(); // not by the registrant that the terms name
-    error UnknownModel(); // not registered at Opml
-    error BadTerms(); // deadline not in the future, price below the lowest, nobody to refund, or too much callback gas
-    error WrongLength(); // of the input
+    /// @notice Above MAX_ROYALTY_BPS.
+    error BadRoyalty();
+    /// @notice By this registrant; a royalty is for good.
+    error AlreadyPublished();
+    /// @notice Not by the registrant that the terms name.
+    error NotPublished();
+    /// @notice Not registered at Opml.
+    error UnknownModel();
+    /// @notice The deadline is not in the future, the price below the lowest, nobody to refund, or too much callback gas.
+    error BadTerms();
+    /// @notice Of the input.
+    error WrongLength();
+    /// @notice No request of this id has been made.
     error UnknownRequest();
-    error RequestTaken(); // another claim has been accepted, and is not rejected
-    error RequestClosed(); // delivered or refunded
-    error TooLate(); // to accept
-    error TooEarly(); // to refund
-    error NotTheProver(); // nor a delegate of his
-    error WrongClaim(); // about another model or input, without its input, or neither pending nor final
-    error WrongOutput(); // not the output that was claimed, or accepted
-    error NotAccepted(); // there is no claim to deliver
-    error ClaimLost(); // it has been rejected; one that is not final yet is refused as IOpml.finalise refuses it
-    error NotEnoughGas(); // to give the requester all its callback gas
+    /// @notice Another claim has been accepted, and is not rejected.
+    error RequestTaken();
+    /// @notice It has been delivered or refunded.
+    error RequestClosed();
+    /// @notice To accept.
+    error TooLate();
+    /// @notice To refund.
+    error TooEarly();
+    /// @notice The sender is neither the prover nor a delegate of his.
+    error NotTheProver();
+    /// @notice About another model or input, without its input, or neither pending nor final.
+    error WrongClaim();
+    /// @notice Not the output that was claimed, or accepted.
+    error WrongOutput();
+    /// @notice There is no claim to deliver.
+    error NotAccepted();
+    /// @notice It has been rejected. One that is not final yet is refused as IOpml.finalise refuses it.
+    error ClaimLost();
+    /// @notice To give the requester all its callback gas.
+    error NotEnoughGas();
+    /// @notice There is nothing to pay.
     error NothingToWithdraw();
+    /// @notice The recipient has refused its ether.
     error PaymentFailed();
 
     // ------------------------------------------------------------------------------------------------- models
@@ -121,6 +176,7 @@ interface IInferenceMarket {
     /// @param terms see `Terms`
     /// @param inputRoot root of the input region
     /// @param uri where the bytes can be had; a hint
+    /// @return requestId see `Request`
     function requestByRoot(Terms calldata terms, bytes32 inputRoot, string calldata uri)
         external
         payable
@@ -150,20 +206,42 @@ interface IInferenceMarket {
 
     // -------------------------------------------------------------------------------------------------- views
 
-    /// @notice All zero if there is none of that id.
+    /// @notice Where a request stands.
+    /// @param requestId see `requestIdOf`
+    /// @return its state; all zero if there is none of that id
     function requests(bytes32 requestId) external view returns (RequestState memory);
+
     /// @notice The id that a request has here, whether it has been made or not.
+    /// @param request_ what it says
+    /// @return see `Request`
     function requestIdOf(Request calldata request_) external view returns (bytes32);
-    /// @notice Wei that an acceptance in the present block would fix.
+
+    /// @notice What an acceptance in the present block would fix.
+    /// @param request_ an open request
+    /// @return wei
     function priceOf(Request calldata request_) external view returns (uint256);
-    /// @notice Whether a registrant has published a model, and his royalty.
+
+    /// @notice What a registrant asks for a model.
+    /// @param modelId the model
+    /// @param registrant who may have published it
+    /// @return published whether he has
+    /// @return royaltyBps hundredths of a percent of the price
     function royalty(bytes32 modelId, address registrant) external view returns (bool published, uint16 royaltyBps);
-    /// @notice Wei that `withdraw` would pay.
+
+    /// @notice What `withdraw` would pay.
+    /// @param account whose credit
+    /// @return wei
     function credit(address account) external view returns (uint256);
+
     /// @notice Where claims are made and disputed.
+    /// @return the contract
     function opml() external view returns (IOpml);
-    /// @notice The highest royalty: half of the price.
+
+    /// @notice The highest royalty.
+    /// @return hundredths of a percent of the price: half of it
     function MAX_ROYALTY_BPS() external view returns (uint16);
+
     /// @notice The most gas that a requester may ask to be called with: a delivery must fit into a transaction.
+    /// @return gas
     function MAX_CALLBACK_GAS() external view returns (uint32);
 }
