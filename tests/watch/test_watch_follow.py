@@ -152,7 +152,7 @@ class Following(RuleBasedStateMachine):
 
 
 TestFollowing = Following.TestCase
-TestFollowing.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+TestFollowing.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
 
 
 def followed(node: FakeNode) -> Follower:

@@ -120,6 +120,7 @@ def events(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.slow
 def test_a_watcher_killed_again_and_again_beats_a_liar(url: str, client: OpmlClient, models: Path) -> None:
     opponent = liar(url, models, Role.PROVER, "3", "4", "5")
     claims = lines_until_ready(opponent)
@@ -154,6 +155,7 @@ def rejected(client: OpmlClient, claims: list[bytes]) -> bool:
     return all(client.claim_view(claim).status is ClaimStatus.REJECTED for claim in claims)
 
 
+@pytest.mark.slow
 def test_a_prover_killed_again_and_again_defends_his_claim(url: str, client: OpmlClient, models: Path) -> None:
     common = ("--rpc", url, "--poll", "0.05")
     posting = start(*OPML, "prove", str(models / "mlp.opml"), "-i", f"{DIGITS}:images:6", "--detach", *common, "--json")

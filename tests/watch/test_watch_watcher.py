@@ -309,6 +309,7 @@ def test_a_hundred_games_at_once_against_one_liars_claims() -> None:
     watcher.close()
 
 
+@pytest.mark.slow
 def test_a_prover_holds_a_hundred_games_against_one_claim() -> None:
     world = World(k=64)
     claim_id = world.claim(right=True)
