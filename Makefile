@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-slow contracts audit models bench clean
+.PHONY: demo test test-slow test-nodes contracts audit models bench clean
 
 demo: $(STAMP)
 	$(BIN)/opml demo
@@ -16,6 +16,11 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow
+
+# anvil, cast, ethers and viem from npm: needs Node.js 20+. They are only for these tests.
+test-nodes: $(STAMP)
+	cd tests/nodes && npm ci --ignore-scripts --no-audit --no-fund
+	$(BIN)/pytest -m node tests/nodes
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "setting up $(VENV): about half a minute"
