@@ -1,6 +1,5 @@
 """A prover's daemon on a market: it answers requests about the models it has, and defends what it has claimed."""
 
-import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from opml.dispute.workshop import Failed, Job, Report
 from opml.errors import ChainError, OpmlError
 from opml.watch.library import Library
 from opml.watch.traces import GIB, Traces
+from vm.keccak import keccak256
 from vm.merkle import subtree_root
 
 if TYPE_CHECKING:
@@ -275,19 +275,22 @@ class Server(Keeper):
         if self.client.chain.balance(self.address) < bond:
             self.emit("poor", "error", bond_wei=bond, **names)
             return False
-        nonce = secrets.randbits(64)
+        # Not random: who was stopped while his claim was under way, and does not see it yet, makes the same one again,
+        # and is refused, instead of bonding twice.
+        nonce = int.from_bytes(keccak256(b"".join(found.run))[:8]) + len(list(self._own_claims(found.run)))
         call = artifact("Opml").abi.encode_call("claim", found.run[0], data, answer.output_root, nonce)
         return self.errands.send(("claim", *found.run), "claim", call, bond, **names)
 
+    def _own_claims(self, run: Run) -> Iterator[ClaimView]:
+        for claim in self.ledger.claims.values():
+            if claim.prover == self.address and (claim.model_id, claim.input_root) == run:
+                yield claim
+
     def _own_claim(self, run: Run, answer: Answer) -> ClaimView | None:
         """A claim of ours that answers it, posted before by us or by who we were before we were started again."""
-        for claim in self.ledger.claims.values():
-            if (
-                claim.prover == self.address
-                and (claim.model_id, claim.input_root, claim.output_root) == (*run, answer.output_root)
-                and claim.input_posted
-                and claim.status in (ClaimStatus.PENDING, ClaimStatus.FINAL)
-            ):
+        standing = (ClaimStatus.PENDING, ClaimStatus.FINAL)
+        for claim in self._own_claims(run):
+            if claim.output_root == answer.output_root and claim.input_posted and claim.status in standing:
                 return claim
         return None
 

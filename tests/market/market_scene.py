@@ -1,4 +1,4 @@
-"""The market on a chain, by default an embedded one, with a real model that reads digits, its provers, and somebody who watches."""
+"""The market on a chain, by default an embedded one; a real model, its provers, and somebody who watches."""
 
 from pathlib import Path
 from typing import Any

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from market_scene import PRICE, ROYALTY, Scene, settle
 
+from opml.chain.abi import artifact
 from opml.chain.market import Status
 from opml.dispute.game import ClaimStatus
 from opml.errors import ChainError, RevertError
@@ -118,6 +119,20 @@ def test_killed_after_any_look_it_goes_on(scene: Scene, looks: int) -> None:
     assert status(scene, request_id) is Status.DELIVERED
     mine = [c for c in scene.opml.claims(prover=scene.prover.address) if c.status is ClaimStatus.PENDING]
     assert not mine, "no second claim was bonded"
+
+
+def test_stopped_while_its_claim_is_under_way_it_does_not_bond_twice(scene: Scene) -> None:
+    """Started again it does not see the claim yet: what it sends is the same claim, which the contract refuses."""
+    sent: list[bytes] = []
+    selector = artifact("Opml").abi.encode_call("claim", bytes(32), b"", bytes(32), 0)[:4]
+    request_id = scene.request(5, touched=7)
+    for _ in range(2):
+        server = scene.server()
+        server.errands.send = lambda key, kind, data, *_, **__: bool(sent.append(data))  # type: ignore[method-assign, func-returns-value]
+        for _ in range(3):
+            server.tick()
+    assert len({data for data in sent if data[:4] == selector}) == 1
+    assert status(scene, request_id) is Status.OPEN
 
 
 def test_one_claim_serves_all_who_ask_the_same(scene: Scene) -> None:
