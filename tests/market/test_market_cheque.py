@@ -31,7 +31,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_forge_tests_pass(project: Path, forge: str) -> None:
     done = subprocess.run([forge, "test"], cwd=project, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "5 passed" in done.stdout
+    assert "6 passed" in done.stdout
 
 
 def test_a_cheque_is_read_past_a_liar(project: Path, forge: str) -> None:

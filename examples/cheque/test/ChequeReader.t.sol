@@ -14,6 +14,8 @@ interface Vm {
     function getBlockTimestamp() external view returns (uint256);
     function warp(uint256 time) external;
     function expectRevert(bytes4 selector) external;
+    function mockCallRevert(address target, bytes calldata data, bytes calldata error) external;
+    function clearMockedCalls() external;
 }
 
 /// @notice The reader at the real contracts. This test is the drawer, and a prover who claims what it likes: whether that
@@ -108,6 +110,18 @@ contract ChequeReaderTest {
         reader.settle(id, _logits(3));
         vm.expectRevert(ChequeReader.StillWaiting.selector);
         reader.settle(id, _logits(9));
+    }
+
+    function test_a_failed_call_is_made_up_for() public {
+        (IInferenceMarket.Request memory request, bytes32 id) = _present();
+        vm.mockCallRevert(address(reader), abi.encodeWithSelector(reader.onInference.selector), "");
+        _answer(request, _logits(6));
+        vm.clearMockedCalls();
+        require(reader.owed(PAYEE) == 0, "the call has failed");
+        vm.expectRevert(ChequeReader.StillWaiting.selector);
+        reader.settle(id, _logits(9));
+        reader.settle(id, _logits(6));
+        require(reader.owed(PAYEE) == 6 * reader.UNIT(), "payee");
     }
 
     /// @notice The output region of the model as its prover hands it in: ten float32, the greatest of them `digit`.
