@@ -299,6 +299,8 @@ class RpcOutbox(Outbox):
             log.info("%s: fees raised from %g to %g gwei", letter.name, letter.fees.limit / GWEI, fees.limit / GWEI)
             letter.left(letter.nonce, fees, tx_hash, raw, number, now)
             self._replaced += 1
+        if fees.limit < (base_fee_of(head) or 0):
+            self._complain(letter, self._at_ceiling(head))
 
     def _transmit_quietly(self, letter: Letter, tx_hash: bytes, raw: bytes) -> bool:
         """Whether the node may have the letter in this form, or has one of that nonce that pays about as much."""
