@@ -28,12 +28,16 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-# Installs the contract tools (Node.js 20+ with npm; slither, in an environment of its own), builds, and checks: forge tests,
-# gas snapshot, slither. What it writes is committed, so that only who changes the contracts has to run it.
+# Installs the contract tools (Node.js 20+ with npm; slither, in an environment of its own), builds, writes what is generated
+# from the contracts, and checks them: forge's tests, its gas snapshot, slither. What it writes is committed.
 contracts: $(STAMP)
+	cd contracts && npm ci --ignore-scripts --no-audit --no-fund
 	$(BIN)/python contracts/generate.py
-	cd contracts && npm ci --ignore-scripts --no-audit --no-fund && node build.mjs
-	cd contracts && npm run --silent slither
+	cd contracts && npm run --silent build
+	$(BIN)/python tests/contracts/contracts_gas.py --write
+	$(BIN)/python tests/contracts/contracts_vectors.py
+	$(BIN)/python contracts/tables.py
+	cd contracts && npm test --silent && npm run --silent snapshot:check && PYTHON=$(PYTHON) npm run --silent slither
 
 # Every figure of the README; fails where a goal is missed. `benchmarks/interpreter.py` also wants qemu-riscv64.
 bench: $(STAMP)
@@ -48,9 +52,9 @@ models:
 	build/models/bin/pip install --quiet --disable-pip-version-check '.[models]'
 	build/models/bin/python examples/models/train.py
 
-# Every ALU operation of the step verifier, for all inputs: halmos, in an environment of its own. Minutes.
-audit: $(STAMP)
-	cd contracts && npm ci --ignore-scripts --no-audit --no-fund && npm run --silent slither && npm run --silent halmos
+# Every operation of the machine's arithmetic, for all inputs: halmos, in an environment of its own.
+audit: contracts
+	cd contracts && PYTHON=$(PYTHON) npm run --silent halmos
 
 clean:
-	rm -rf $(VENV) build *.egg-info contracts/node_modules contracts/out
+	rm -rf $(VENV) build *.egg-info contracts/node_modules contracts/out contracts/cache

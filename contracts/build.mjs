@@ -96,13 +96,14 @@ if (option("--tests")) {
   write(option("--tests"), compile({ ...sourcesIn("src"), ...sourcesIn("test") }, isTest), artifact);
 } else {
   const all = args.length === 0;
-  const { Layout, ...contracts } = compile({ ...sourcesIn("src"), ...LAYOUT }, (file) => {
-    if (file in LAYOUT) return ["storageLayout"];
-    return isPublished(file) ? CONTRACT_PARTS : isInterface(file) ? INTERFACE_PARTS : [];
-  });
-  const published = Object.fromEntries(Object.entries(contracts).filter(([, contract]) => contract.evm));
   const out = option("--out") ?? (all && join(here, "..", "opml", "chain", "artifacts"));
   const abi = option("--abi") ?? (all && join(here, "src", "abi"));
+  const wanted = out || option("--report") ? CONTRACT_PARTS : INTERFACE_PARTS; // code takes time
+  const { Layout, ...contracts } = compile({ ...sourcesIn("src"), ...LAYOUT }, (file) => {
+    if (file in LAYOUT) return ["storageLayout"];
+    return isPublished(file) ? wanted : isInterface(file) ? INTERFACE_PARTS : [];
+  });
+  const published = Object.fromEntries(Object.entries(contracts).filter(([, contract]) => contract.evm));
   if (out) write(out, published, artifact);
   if (abi) write(abi, contracts, (_, contract) => contract.abi);
   if (option("--report")) write(option("--report"), { Layout, ...contracts }, (_, contract) => report(contract));

@@ -43,6 +43,7 @@ interface Vm {
     function getCode(string calldata name) external view returns (bytes memory);
     function readFile(string calldata path) external view returns (string memory);
     function parseJson(string calldata json, string calldata key) external pure returns (bytes memory);
+    function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
     function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
     function parseJsonAddress(string calldata json, string calldata key) external pure returns (address);
     function parseJsonUintArray(string calldata json, string calldata key) external pure returns (uint256[] memory);
