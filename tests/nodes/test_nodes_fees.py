@@ -145,11 +145,11 @@ CHILD = """
 import sys
 from opml.chain.accounts import dev_accounts
 from opml.chain.rpc import RpcChain
-url, count, mode = sys.argv[1:]
+url, count, value, mode = sys.argv[1:]
 accounts = dev_accounts()
 with RpcChain(url) as chain:
     outbox = chain.outbox(accounts[3])
-    tickets = [outbox.send(accounts[4].address, value=1) for _ in range(int(count))]
+    tickets = [outbox.send(accounts[4].address, value=int(value)) for _ in range(int(count))]
     print("sent", flush=True)
     if mode == "hang":
         sys.stdin.read()
@@ -158,9 +158,12 @@ with RpcChain(url) as chain:
 """
 
 
-def child(url: str, count: int, mode: str) -> subprocess.Popen[str]:
+def child(url: str, count: int, mode: str, value: int = 1) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", CHILD, url, str(count), mode], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", CHILD, url, str(count), str(value), mode],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -197,10 +200,11 @@ def test_nonces_that_a_killed_process_left_open(held: RpcChain, monkeypatch: pyt
 
 @pytest.mark.parametrize("options", [(), ("--block-time", "1")], ids=["a block each", "a block a second"])
 def test_two_processes_with_one_key(options: tuple[str, ...]) -> None:
+    """Not the very same transactions: those would be one, with one hash."""
     with nodes_tools.anvil(*options) as url, RpcChain(url) as chain:
-        with child(url, 15, "wait") as one, child(url, 15, "wait") as two:
+        with child(url, 15, "wait") as one, child(url, 15, "wait", 100) as two:
             assert (one.wait(90), two.wait(90)) == (0, 0)
-        assert arrived(chain) == 30
+        assert arrived(chain) == 1515
         assert chain.nonce(SENDER.address) == 30
 
 
