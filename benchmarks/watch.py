@@ -105,9 +105,9 @@ def watch(model: str, url: str, games: int, liar: "subprocess.Popen[str]") -> di
     limits = Limits(games=games, stake=games * ETHER)
     with Watcher(client, dev_accounts()[3], library, limits=limits, emit=tell, poll=0.2) as watcher:
         begun = time.perf_counter()
-        watcher.run(lambda: len(watcher.tables.ours) >= games and watcher.idle, patience=5)
+        watcher.run(lambda: len(watcher.board.ours) >= games and watcher.idle, patience=5)
         opening = time.perf_counter() - begun
-        at_once = len(watcher.tables.ours)
+        at_once = len(watcher.board.ours)
         look = []
         for _ in range(20):
             start = time.perf_counter()
@@ -117,7 +117,7 @@ def watch(model: str, url: str, games: int, liar: "subprocess.Popen[str]") -> di
         liar.stdin.write("go\n")
         liar.stdin.flush()
         begun, cpu = time.perf_counter(), time.process_time()
-        watcher.run(lambda: bool(watcher.opinions) and not watcher.tables.ours and watcher.purse.settled, patience=5)
+        watcher.run(lambda: bool(watcher.opinions) and not watcher.board.ours and watcher.purse.settled, patience=5)
         seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
         claims = [watcher.ledger.claims[claim_id] for claim_id in watcher.wrong]
         return {

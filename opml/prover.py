@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from opml.chain.client import OpmlClient
 from opml.dispute.driver import existing_claim
 from opml.dispute.game import ClaimStatus, ClaimView, GameView
-from opml.dispute.keeper import PATIENCE, POLL_SECONDS, Keeper, Players, Progress, Sleep
+from opml.dispute.keeper import PATIENCE, POLL_SECONDS, Keeper, Progress, Sleep
 from opml.dispute.moves import Move
 from opml.dispute.player import Player
+from opml.dispute.thinker import Players
 from opml.errors import DisputeError, InputError
 from opml.model import Inference, Model
 from opml.watch.traces import OnePlayer, Traces

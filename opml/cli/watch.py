@@ -157,7 +157,7 @@ def command(
             signal.signal(number, lambda *_: watcher.stop())
         tell("started", contract=session.client.address, account=account.address, models=len(library.ids))
         _run(watcher, figures, once)
-        tell("stopped", games=len(watcher.tables.ours), pending=len(watcher.errands))
+        tell("stopped", games=len(watcher.board.ours), pending=len(watcher.errands))
     if once:
         _report(session, watcher, as_json)
 
@@ -194,7 +194,7 @@ def _report(session: Session, watcher: Watcher, as_json: bool) -> None:
                 "head": watcher.follower.head,
                 "claims": count,
                 "standing": standing,
-                "games": len(watcher.tables.ours),
+                "games": len(watcher.board.ours),
             }
         )
         if standing:

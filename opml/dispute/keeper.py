@@ -5,21 +5,22 @@ that it keeps matters: killed at any moment and started again, it reads the chai
 to run a model again, happens beside the loop; sending does not wait for the block.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 from opml.chain.ledger import Ledger
-from opml.dispute.errands import Emit, Errands, quiet
+from opml.dispute.board import Board, names
+from opml.dispute.errands import DOUBTFUL, Emit, Errands, quiet
 from opml.dispute.follow import Follower
-from opml.dispute.game import ClaimView, GameView, Role, Stage
+from opml.dispute.game import GameView, Role, Stage
 from opml.dispute.moves import Move, Timeout
-from opml.dispute.player import Player
 from opml.dispute.purse import Purse
-from opml.dispute.workshop import Failed, Job, Report, Workshop
-from opml.errors import ChainError, DisputeError, OpmlError, UnreachableError
+from opml.dispute.thinker import LONGEST_WAIT, Decided, Players, Thinker, Turn
+from opml.dispute.workshop import Failed, Job
+from opml.errors import ChainError, DisputeError, UnreachableError
 
 if TYPE_CHECKING:
     from opml.chain.client import OpmlClient
@@ -27,14 +28,8 @@ if TYPE_CHECKING:
 POLL_SECONDS = 1.0
 # How often in a row the chain may fail to answer; the waits grow to a minute, so that is about 25 minutes.
 PATIENCE = 30
-LONGEST_WAIT = 60.0
 # Moves that are sent before the chain is looked at again.
 SENT_PER_LOOK = 64
-# A refusal that repeats means that the node has shown us something else than it knows now.
-DOUBTFUL = 3
-GAMES, CLAIMS = 0, 1
-"""What comes first: the clocks of our games, then the deadlines of claims."""
-
 
 Progress = Callable[[GameView, Move], None]
 Sleep = Callable[[float], None]
@@ -42,44 +37,6 @@ Sleep = Callable[[float], None]
 
 def _ignore(view: GameView, move: Move) -> None:
     pass
-
-
-class Players(Protocol):
-    """Where the keeper gets its players. Both methods are for claims whose games it plays."""
-
-    def ready(self, claim: ClaimView, role: Role) -> Player | None:
-        """The player, if it can decide without long preparation."""
-
-    def prepare(self, claim: ClaimView, role: Role) -> Player:
-        """The player, made ready; may take long, and is called beside the loop. Raises OpmlError."""
-
-
-@dataclass(frozen=True)
-class Decided:
-    """What a player wants in a game as it was in `view`: a move, or None to wait for the other side."""
-
-    view: GameView
-    move: Move | None
-    seconds: float
-
-
-@dataclass(frozen=True)
-class _Trouble:
-    """Why a game cannot be played now: how often in a row, when it is tried again, and whether it may well mend."""
-
-    times: int
-    until: float
-    error: Exception
-    mends: bool = False
-
-
-@dataclass
-class Tables:
-    """The games that matter to one account, kept up to date from what has changed."""
-
-    ours: set[bytes] = field(default_factory=set)
-    won: set[bytes] = field(default_factory=set)
-    open_by_claim: dict[bytes, set[bytes]] = field(default_factory=dict)
 
 
 class Keeper:
@@ -116,7 +73,6 @@ class Keeper:
         self.errands = Errands(outbox or client.chain.outbox(account), client.address, emit=emit, poll=poll)
         self.now = 0
         self.emit = emit
-        self._scope = scope
         self._defend = defend
         self._poll = poll
         self._wake = threading.Event()
@@ -124,12 +80,9 @@ class Keeper:
         self._progress = progress
         self._stopping = False
         threads = (1 if sleep is None else 0) if threads is None else threads
-        self.thinking = Workshop(threads, self._wake.set)
-        self.running = Workshop(threads, self._wake.set)
-        self.tables = Tables()
+        self.thinker = Thinker(players, threads, self._wake.set, emit, poll)
+        self.board = Board(lambda: self.follower.ledger, self.address, scope, emit)
         self.purse = Purse(self)
-        self._decided: dict[bytes, Decided] = {}
-        self._stuck: dict[bytes, _Trouble] = {}
 
     @property
     def ledger(self) -> Ledger:
@@ -159,7 +112,7 @@ class Keeper:
             if finished():
                 return
             if patience is not None:
-                self._complain(patience)
+                self.thinker.complain(self.board.ours, patience)
             if not active:
                 self.pause(self._poll)
 
@@ -189,8 +142,7 @@ class Keeper:
 
     def close(self) -> None:
         """Ends the threads."""
-        self.thinking.close()
-        self.running.close()
+        self.thinker.close()
 
     def __enter__(self) -> Self:
         return self
@@ -207,7 +159,7 @@ class Keeper:
     @property
     def idle(self) -> bool:
         """Whether nothing is under way, and nothing is left to be done at this time."""
-        return not (len(self.errands) or self.errands.waiting() or self.thinking.busy or self.running.busy)
+        return not (len(self.errands) or self.errands.waiting() or self.thinker.busy)
 
     # Observe
 
@@ -224,10 +176,11 @@ class Keeper:
         if news.rewound is not None:
             self.emit("reorg", "warning", block=news.rewound)
             self.errands.rewind(news.rewound)
-            self.tables.open_by_claim.clear()
+            self.board.open_by_claim.clear()
             news.rewound = None
         for game_id in list(news.games):
-            self._sort(game_id)
+            self.board.sort(game_id)
+            self.thinker.forget(game_id, self.ledger.games.get(game_id))
             news.games.discard(game_id)
         for claim_id in list(news.claims):
             self.meet(claim_id)
@@ -239,76 +192,20 @@ class Keeper:
         """A claim is new, has changed, or has vanished. Raises ChainError: then it is met again at the next look."""
         self.purse.meet(claim_id)
 
-    def in_scope(self, claim_id: bytes) -> bool:
-        """Whether the keeper cares about a claim."""
-        return self._scope is None or claim_id in self._scope
-
-    def roles(self, view: GameView) -> Iterator[Role]:
-        """The sides of a game that are ours."""
-        if self.in_scope(view.claim_id):
-            for role in Role:
-                if view.party(role) == self.address:
-                    yield role
-
-    def games_of(self, claim_id: bytes) -> Iterator[GameView]:
-        """Open games against a claim, whoever plays them."""
-        return (self.ledger.games[game_id] for game_id in self.tables.open_by_claim.get(claim_id, ()))
-
-    def _sort(self, game_id: bytes) -> None:
-        """Puts a game that has changed where it belongs."""
-        view, tables = self.ledger.games.get(game_id), self.tables
-        decided = self._decided.get(game_id)
-        if decided is not None and decided.view != view:
-            del self._decided[game_id]
-            self._stuck.pop(game_id, None)
-        was_ours = game_id in tables.ours
-        tables.ours.discard(game_id)
-        tables.won.discard(game_id)
-        if view is None:
-            return
-        open_games = tables.open_by_claim.setdefault(view.claim_id, set())
-        open_games.discard(game_id)
-        roles = list(self.roles(view))
-        if view.turn is not None:
-            open_games.add(game_id)
-            if roles:
-                tables.ours.add(game_id)
-                if not was_ours:
-                    self.emit("game-open", game=game_id, claim=view.claim_id, role=roles[0].value)
-            return
-        if not open_games:
-            del tables.open_by_claim[view.claim_id]
-        if view.winner in roles and not view.collected:
-            tables.won.add(game_id)
-        if roles and was_ours:
-            won = view.winner in roles
-            self.emit("game-won" if won else "game-lost", "info" if won else "error", **_names(view, roles[0]))
-
     # Decide
 
     def think(self) -> bool:
         """Offers the games on turn to the players; whether any of them has answered."""
-        waiting = [
-            (view.time_left(self.now), view, role) for view, role in self._on_turn() if not self._is_stuck(view.game_id)
-        ]
-        quick: list[Job] = []
-        slow: dict[tuple[bytes, bytes, Role], list[tuple[int, GameView, ClaimView]]] = {}
-        for left, view, role in waiting:
-            claim = self.ledger.claims[view.claim_id]
-            who = self.players.ready(claim, role)
-            if who is not None:
-                quick.append(Job(view.game_id, (GAMES, left), self._decision(who, view)))
-            else:
-                slow.setdefault((claim.model_id, claim.input_root, role), []).append((left, view, claim))
-        self.thinking.offer(quick)
-        self.running.offer([*(self._preparation(key, games) for key, games in slow.items()), *self.more_runs()])
-        answers = self.thinking.results() + self.running.results()
+        self.thinker.offer(self._turns(), self.now, self.more_runs())
+        answers = self.thinker.answers()
         for answer in answers:
             match answer:
                 case Decided():
-                    self._decided[answer.view.game_id] = answer
+                    # Not if the game has changed meanwhile.
+                    if self.ledger.games.get(answer.view.game_id) == answer.view:
+                        self.thinker.decided[answer.view.game_id] = answer
                 case Failed():
-                    self._failed(answer)
+                    self.failed(answer)
                 case _:
                     self.take(answer)
         return bool(answers)
@@ -320,59 +217,20 @@ class Keeper:
     def take(self, answer: Any) -> None:
         """A result of `more_runs`."""
 
-    def _on_turn(self) -> Iterator[tuple[GameView, Role]]:
+    def failed(self, failure: Failed) -> None:
+        """A job that raised."""
+        self.thinker.failed(failure)
+
+    def _turns(self) -> Iterator[Turn]:
         """Our games that wait for a decision."""
-        for game_id in self.tables.ours:
-            view = self.ledger.games[game_id]
-            if game_id in self._decided or view.time_left(self.now) < 0:
+        for view in self.board.games():
+            left = view.time_left(self.now)
+            if view.game_id in self.thinker.decided or left < 0 or self.thinker.in_trouble(view.game_id):
                 continue
-            for role in self.roles(view):
+            for role in self.board.roles(view):
                 if (view.turn is role and (self._defend or role is Role.CHALLENGER)) or view.stage is Stage.STEP:
-                    yield view, role
+                    yield Turn(view, role, self.ledger.claims[view.claim_id], left)
                     break
-
-    def _decision(self, who: Player, view: GameView) -> Callable[[Report], None]:
-        now = self.now
-
-        def work(report: Report) -> None:
-            start = time.perf_counter()
-            move = who(view, now)
-            report(Decided(view, move, time.perf_counter() - start))
-
-        return work
-
-    def _preparation(self, key: tuple[bytes, bytes, Role], games: list[tuple[int, GameView, ClaimView]]) -> Job:
-        """Gets a player ready, and has it decide at once in all games that wait for it: so there is progress even where
-        memory does not hold two of them."""
-        games = sorted(games, key=lambda game: game[0])
-
-        def work(report: Report) -> None:
-            who = self.players.prepare(games[0][2], key[2])
-            for _, view, _ in games:
-                self._decision(who, view)(report)
-
-        return Job((key, tuple(view.game_id for _, view, _ in games)), (GAMES, games[0][0]), work)
-
-    def _is_stuck(self, game_id: bytes) -> bool:
-        return game_id in self._stuck and self._stuck[game_id].until > time.monotonic()
-
-    def _complain(self, patience: int) -> None:
-        """Raises what the trouble is where there is nothing but trouble."""
-        troubles = [self._stuck.get(game_id) for game_id in self.tables.ours]
-        if troubles and all(
-            trouble and trouble.times > (patience if trouble.mends else DOUBTFUL) for trouble in troubles
-        ):
-            raise next(trouble.error for trouble in troubles if trouble)
-
-    def _failed(self, failure: Failed) -> None:
-        """A player that cannot decide: its games are tried again later, the others go on."""
-        code = failure.error.code if isinstance(failure.error, OpmlError) else "internal"
-        games = (failure.key,) if isinstance(failure.key, bytes) else cast(Any, failure.key)[1]
-        for game_id in games:
-            times = self._stuck[game_id].times + 1 if game_id in self._stuck else 1
-            until = time.monotonic() + min(self._poll * 2**times, LONGEST_WAIT)
-            self._stuck[game_id] = _Trouble(times, until, failure.error, isinstance(failure.error, ChainError))
-            self.emit("game-stuck", "error", game=game_id, code=code, reason=repr(failure.error), times=times)
 
     # Act
 
@@ -387,60 +245,44 @@ class Keeper:
             except UnreachableError:
                 raise
             except Exception as error:  # one game must not hold up the others
-                self._failed(Failed(view.game_id, error))
+                self.thinker.failed(Failed(view.game_id, error))
         return self.purse.act() or bool(sent)
 
     def _moves(self) -> list[tuple[int, GameView, Move, float]]:
+        """What is to be sent: (seconds left to us, the game, the move, seconds of thought), most urgent first."""
         moves: list[tuple[int, GameView, Move, float]] = []
-        for game_id in self.tables.ours:
-            if self._is_stuck(game_id):
+        for view in self.board.games():
+            if self.thinker.in_trouble(view.game_id):
                 continue
-            view = self.ledger.games[game_id]
-            left = view.time_left(self.now)
-            decided = self._decided.get(game_id)
+            left, decided = view.time_left(self.now), self.thinker.decided.get(view.game_id)
             if left < 0:
-                if view.turn is not None and view.turn.other in self.roles(view):
+                if view.turn is not None and view.turn.other in self.board.roles(view):
                     moves.append((left, view, Timeout(), 0.0))
-            elif decided and decided.move is not None and decided.view == view:
+            elif decided and decided.move is not None:
                 moves.append((left, view, decided.move, decided.seconds))
         # Others' games that keep a claim from being settled.
         for claim_id in self.purse.waiting_for:
-            for view in self.games_of(claim_id):
-                if view.game_id not in self.tables.ours and view.time_left(self.now) < 0:
+            for view in self.board.open_games(claim_id):
+                if view.game_id not in self.board.ours and view.time_left(self.now) < 0:
                     moves.append((0, view, Timeout(), 0.0))
         return sorted((move for move in moves if self.errands.free(_mark(move[1], move[2]))), key=lambda move: move[0])
 
     def _send(self, view: GameView, move: Move, left: int, seconds: float) -> bool:
         mark = _mark(view, move)
         data = self.client.move_data(view.key, self.ledger.claims[view.claim_id].claim, move)
-        roles = list(self.roles(view))
-        names = _names(view, roles[0] if roles else None)
-        hurry = left / 8 if left >= 0 else 12.0
-        sent = self.errands.send(
-            mark, move.method, data, hurry=hurry, **names, time_left=left, thought=round(seconds, 6)
-        )
+        role = next(iter(self.board.roles(view)), None)
+        fields = names(view, role) | {"time_left": left, "thought": round(seconds, 6)}
+        hurry = left / 8 if left >= 0 else math.inf
+        sent = self.errands.send(mark, move.method, data, hurry=hurry, **fields)
         if sent:
-            self._stuck.pop(view.game_id, None)
+            self.thinker.well(view.game_id)
             self._progress(view, move)
         elif refusals := self.errands.refusals(mark):
             if refusals % DOUBTFUL == 0:
                 self.follower.doubt()
-            why = self.errands.reason(mark)
-            trouble = DisputeError(f"the contract refuses our move `{move.method}`: {why}")
-            self._stuck[view.game_id] = _Trouble(refusals, 0.0, trouble, mends=True)
+            trouble = f"the contract refuses our move `{move.method}`: {self.errands.reason(mark)}"
+            self.thinker.refused(view.game_id, refusals, DisputeError(trouble))
         return sent
-
-
-def _names(view: GameView, role: Role | None) -> dict[str, Any]:
-    """What an event says of a game."""
-    return {
-        "game": view.game_id,
-        "claim": view.claim_id,
-        "role": role.value if role else "nobody",
-        "phase": view.phase.name.lower(),
-        "position": view.position,
-        "length": view.length,
-    }
 
 
 def _mark(view: GameView, move: Move) -> tuple[Any, ...]:

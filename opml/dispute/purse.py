@@ -38,12 +38,12 @@ class Purse:
         keeper = self._keeper
         claims = keeper.ledger.claims
         mine = {claim_id for claim_id in self._ours if claims[claim_id].open_games}
-        return mine | {game.claim_id for game in self._won() if claims[game.claim_id].open_games}
+        return mine | {game.claim_id for game in self._keeper.board.winnings() if claims[game.claim_id].open_games}
 
     @property
     def empty(self) -> bool:
         """Whether nothing is left that we could be paid, now or later, but for what open games may bring."""
-        return not (self._ours or self._keeper.tables.won or self.credit)
+        return not (self._ours or self._keeper.board.won or self.credit)
 
     @property
     def settled(self) -> bool:
@@ -61,7 +61,7 @@ class Purse:
         keeper, was_ours = self._keeper, claim_id in self._ours
         self._ours.discard(claim_id)
         claim = keeper.ledger.claims.get(claim_id)
-        if claim is None or claim.prover != keeper.address or not keeper.in_scope(claim_id):
+        if claim is None or claim.prover != keeper.address or not keeper.board.in_scope(claim_id):
             return
         if claim.status is ClaimStatus.PENDING:
             self._ours.add(claim_id)
@@ -75,7 +75,7 @@ class Purse:
         if not keeper.errands.free(KEY):
             return False
         claims = [claim_id for claim_id in self._ours if should_finalise(keeper.ledger.claims[claim_id], keeper.now)]
-        games = [game for game in self._won() if self._collectable(game)]
+        games = [game for game in self._keeper.board.winnings() if self._collectable(game)]
         if not (claims or games or self.credit):
             return False
         refusals = keeper.errands.refusals(KEY)
@@ -85,10 +85,6 @@ class Purse:
         claims, games = claims[:BATCH], games[: BATCH - len(claims[:BATCH])]
         data = artifact("Opml").abi.encode_call("withdraw", keeper.address, claims, [game.key for game in games])
         return keeper.errands.send(KEY, KEY, data, claims=len(claims), games=len(games), credit_wei=self.credit)
-
-    def _won(self) -> list[GameView]:
-        games = self._keeper.ledger.games
-        return [games[game_id] for game_id in self._keeper.tables.won]
 
     def _collectable(self, game: GameView) -> bool:
         return game.winner is Role.PROVER or not self._keeper.ledger.claims[game.claim_id].open_games

@@ -63,7 +63,7 @@ class Metrics:
     """The figures of one watcher, in a registry of their own."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # when a counter began says nothing that its scrapes do not
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # when a counter began says nothing that its scrapes do not
         self.registry = CollectorRegistry()
         kinds: dict[str, Any] = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}
         self._metrics: dict[str, Any] = {}
@@ -127,9 +127,8 @@ class Metrics:
             values["balance_wei"] = watcher.client.chain.balance(watcher.address)
         for name, value in values.items():
             self._metrics[name].set(value)
-        games = [watcher.ledger.games[game_id] for game_id in watcher.tables.ours]
         for role in ("prover", "challenger"):
-            count = sum(getattr(game, role) == watcher.address for game in games)
+            count = sum(getattr(game, role) == watcher.address for game in watcher.board.games())
             self._metrics["games_open"].labels(role).set(count)
         replaced = watcher.errands.replaced
         self._metrics["transactions_replaced"].inc(replaced - self._replaced)

@@ -17,8 +17,6 @@ from vm.merkle import subtree_root
 
 GIB = 1 << 30
 ANSWERS_KEPT = 100_000
-# After how many decisions a trace is measured again: the machine's states that it keeps make it grow.
-MEASURED_EVERY = 16
 
 # Model and input: what a computation is.
 Run = tuple[bytes, bytes]
@@ -30,7 +28,6 @@ class _Held:
     nbytes: int
     # A trace is not for several threads at once.
     lock: threading.Lock = field(default_factory=threading.Lock)
-    decisions: int = 0
 
 
 class Traces:
@@ -57,6 +54,7 @@ class Traces:
         self._held: OrderedDict[Run, _Held] = OrderedDict()
         self._answers: OrderedDict[Run, bytes] = OrderedDict()
         self._seconds: dict[bytes, float] = {}
+        self._short = False
 
     @property
     def nbytes(self) -> int:
@@ -135,11 +133,9 @@ class Traces:
         def play(view: GameView, now: int) -> Move | None:
             with held.lock:
                 move = decide(view, held.trace, role, now)
-                held.decisions += 1
-                if held.decisions % MEASURED_EVERY == 0:
-                    held.nbytes = _nbytes(held.trace)
-            if held.decisions % MEASURED_EVERY == 0:
-                self._evict()
+                # The machine's states that it keeps make it grow.
+                held.nbytes = _nbytes(held.trace)
+            self._evict()
             return move
 
         return play
@@ -151,8 +147,9 @@ class Traces:
                 _, dropped = self._held.popitem(last=False)
                 total -= dropped.nbytes
                 self._emit("trace-dropped", "debug", bytes=dropped.nbytes)
-            if total > self._budget:
+            if total > self._budget and not self._short:
                 self._emit("memory-short", "warning", bytes=total, budget=self._budget)
+            self._short = total > self._budget
 
     def _keep_answer(self, claim: ClaimView, root: bytes) -> None:
         with self._lock:

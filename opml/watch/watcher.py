@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from opml.chain.abi import artifact
 from opml.chain.outbox import DirectOutbox
 from opml.dispute.errands import Emit, quiet
-from opml.dispute.game import ClaimStatus, ClaimView, Role
-from opml.dispute.keeper import CLAIMS, POLL_SECONDS, Keeper
+from opml.dispute.game import ClaimStatus, ClaimView
+from opml.dispute.keeper import POLL_SECONDS, Keeper
+from opml.dispute.thinker import CLAIMS
 from opml.dispute.workshop import Failed, Job, Report
 from opml.errors import ChainError, OpmlError
 from opml.watch.library import Library
@@ -214,9 +215,9 @@ class Watcher(Keeper):
         if clock < needed:
             self.emit("clock-short", "warning", claim=claim.claim_id, clock=clock, seconds=round(needed, 3))
 
-    def _failed(self, failure: Failed) -> None:
+    def failed(self, failure: Failed) -> None:
         if not (isinstance(failure.key, tuple) and failure.key[0] == "check"):
-            super()._failed(failure)
+            super().failed(failure)
             return
         claim_id, error = failure.key[1], failure.error
         claim = self.ledger.claims.get(claim_id)
@@ -236,7 +237,7 @@ class Watcher(Keeper):
     @property
     def bonded(self) -> int:
         """Wei that are in games of ours as a challenger, open or not yet paid."""
-        games = [self.ledger.games[game_id] for game_id in self.tables.ours | self.tables.won]
+        games = [*self.board.games(), *self.board.winnings()]
         return sum(game.challenger == self.address for game in games) * self.client.challenger_bond
 
     def act(self) -> bool:
@@ -251,7 +252,7 @@ class Watcher(Keeper):
             return False
         sent, bond = 0, self.client.challenger_bond
         flying = sum(self.errands.under_way(_key(claim_id)) for claim_id in self.wrong)
-        ours = sum(Role.CHALLENGER in self.roles(self.ledger.games[game_id]) for game_id in self.tables.ours)
+        ours = sum(game.challenger == self.address for game in self.board.games())
         games, stake = ours + flying, self.bonded + flying * bond
         balance = self.client.chain.balance(self.address)
         for claim in sorted(waiting, key=lambda claim: claim.deadline):

@@ -336,12 +336,12 @@ def test_a_claim_and_a_game_that_vanish_are_forgotten() -> None:
     claim_id = world.claim(right=False)
     for _ in range(4):
         watcher.tick(), liar.tick()
-    assert watcher.tables.ours
+    assert watcher.board.ours
     chain.cut(chain.block_number() - block)
     for _ in range(BEHIND + 3):
         watcher.tick()
     assert watcher.ledger.claims == {}
-    assert not watcher.tables.ours
+    assert not watcher.board.ours
     assert watcher.standing == []
     assert watcher.idle
     # The liar says the same once more.

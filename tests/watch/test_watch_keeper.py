@@ -12,8 +12,9 @@ from opml.dispute.driver import turn
 from opml.dispute.game import ClaimStatus, ClaimView, GameView, Role, Stage
 from opml.dispute.keeper import PATIENCE, Keeper
 from opml.dispute.liars import LIARS, Spot
-from opml.dispute.moves import Move
+from opml.dispute.moves import Move, Timeout
 from opml.dispute.player import Player, player
+from opml.dispute.thinker import Decided
 from opml.errors import ChainError, DisputeError, InputError, RevertError, UnreachableError
 from opml.watch.traces import OnePlayer
 
@@ -57,10 +58,10 @@ def test_finished_games_are_dropped(world: World) -> None:
     challenge(world, claim_id, games=3)
     prover = world.prover()
     run_together(prover, world.liar_keeper(Role.CHALLENGER))
-    assert not prover.tables.ours
-    assert not prover.tables.won
-    assert not prover.tables.open_by_claim
-    assert not prover._decided
+    assert not prover.board.ours
+    assert not prover.board.won
+    assert not prover.board.open_by_claim
+    assert not prover.thinker.decided
     assert not len(prover.errands)
 
 
@@ -84,6 +85,23 @@ def test_a_look_without_news_costs_one_block_and_the_time(world: World) -> None:
     asked.clear()
     prover.tick()
     assert asked == ["eth_getBlockByNumber", "eth_getLogs", "eth_getBlockByNumber"]
+
+
+def test_a_decision_that_comes_too_late_is_not_kept(world: World) -> None:
+    """Somebody with our key has moved while we thought: what was decided then must not stand in the way now."""
+    claim_id = world.claim(right=True)
+    (game_id,) = challenge(world, claim_id)
+    prover, liar = world.prover(), world.liar_keeper(Role.CHALLENGER)
+    prover.look()
+    old = prover.ledger.games[game_id]
+    trace = world.model.infer_posted(world.client.claim_view(claim_id).input).trace
+    turn(world.client, world.honest, game_id, player(trace, Role.PROVER))
+    prover.look()
+    answers = prover.thinker.answers
+    late: list[Any] = [Decided(old, Timeout(), 0.0)]
+    prover.thinker.answers = lambda: [*answers(), *(late.pop() for _ in list(late))]  # type: ignore[method-assign]
+    run_together(prover, liar)
+    assert winners(world, claim_id) == {Role.PROVER}
 
 
 def test_nothing_is_sent_twice_while_it_is_under_way(world: World) -> None:
@@ -183,12 +201,12 @@ def test_games_that_others_left_lying_are_ended(world: World) -> None:
     run_together(watcher, liar)
     assert world.status(claim_id) is ClaimStatus.REJECTED
     assert world.client.game_view(lazy).turn is Role.CHALLENGER
-    assert watcher.tables.won
+    assert watcher.board.won
     world.chain.advance(CLOCK + 1)
     liar.close()
     run_together(watcher)
     assert world.client.game_view(lazy).winner is Role.PROVER
-    assert not watcher.tables.won
+    assert not watcher.board.won
     assert world.client.balance() - world.client.burnt() == CHALLENGER_BOND, "the lazy one's bond, for the liar"
 
 
@@ -349,14 +367,14 @@ def test_a_player_that_fails_does_not_hold_up_the_others(world: World, error: Ex
     good, bad = world.claim(right=True, number=1), world.claim(right=True, number=2)
     challenge(world, good), challenge(world, bad)
     keeper = world.prover()
-    prepare = keeper.players.prepare
+    prepare = keeper.thinker._players.prepare
 
     def failing(claim: ClaimView, role: Role) -> Player:
         if claim.claim_id == bad:
             raise error
         return prepare(claim, role)
 
-    keeper.players.prepare = failing  # type: ignore[method-assign]
+    keeper.thinker._players.prepare = failing  # type: ignore[method-assign]
     liar = world.liar_keeper(Role.CHALLENGER)
     for _ in range(30):
         keeper.tick(), liar.tick()
@@ -407,4 +425,4 @@ def test_money_that_cannot_be_collected_does_not_hold_up_the_rest(world: World) 
     liar = world.liar_keeper(Role.CHALLENGER)
     for _ in range(60):
         keeper.tick(), liar.tick()
-    assert [keeper.ledger.games[game_id].salt for game_id in keeper.tables.won] == [0]
+    assert [keeper.ledger.games[game_id].salt for game_id in keeper.board.won] == [0]

@@ -92,7 +92,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     compiling = start(*OPML, "compile", str(EXAMPLES / "mlp.onnx"), "-o", str(folder / "mlp.opml"),
                       "--window", "300", "--clock", "300")  # fmt: skip
-    assert compiling.communicate(timeout=120) and compiling.returncode == 0
+    assert compiling.communicate(timeout=120)
+    assert compiling.returncode == 0
     return folder
 
 

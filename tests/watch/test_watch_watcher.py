@@ -292,28 +292,29 @@ def test_once_it_has_caught_up_there_is_nothing_to_do(world: World) -> None:
 # Many at once
 
 
-def test_a_hundred_games_at_once_against_one_liars_claims() -> None:
+@pytest.mark.parametrize("count", [20, pytest.param(100, marks=pytest.mark.slow)])
+def test_a_hundred_games_at_once_against_one_liars_claims(count: int) -> None:
     world = World(k=64)
-    claims = [world.claim(right=False, number=number) for number in range(100)]
+    claims = [world.claim(right=False, number=number) for number in range(count)]
     watcher = world.watcher(threads=1)
     while watcher.unchecked or not watcher.opinions or not watcher.idle:
         watcher.tick()
-    assert len(watcher.tables.ours) == 100
+    assert len(watcher.board.ours) == count
     liar = world.liar_keeper(Role.PROVER)
     while {watcher.ledger.claims[c].status for c in claims} != {ClaimStatus.REJECTED} or not watcher.purse.settled:
         if not watcher.tick() | liar.tick():
             watcher.pause(0.01)
-    assert [games(world, claim_id) for claim_id in claims] == [1] * 100
+    assert [games(world, claim_id) for claim_id in claims] == [1] * count
     assert world.books_balance()
-    assert len(world.told("game-won")) == 100
+    assert len(world.told("game-won")) == count
     watcher.close()
 
 
-@pytest.mark.slow
-def test_a_prover_holds_a_hundred_games_against_one_claim() -> None:
+@pytest.mark.parametrize("count", [20, pytest.param(100, marks=pytest.mark.slow)])
+def test_a_prover_holds_a_hundred_games_against_one_claim(count: int) -> None:
     world = World(k=64)
     claim_id = world.claim(right=True)
-    for salt in range(100):
+    for salt in range(count):
         world.client.challenge(claim_id, salt, world.liar)
     prover, liar = world.prover(), world.liar_keeper(Role.CHALLENGER)
     run_together(prover, liar)
@@ -333,7 +334,7 @@ def test_a_flood_about_one_input_costs_one_run(world: World) -> None:
         watcher.tick()
     assert len(watcher.wrong) == 30
     assert world.model.runs == 2
-    assert len(watcher.tables.ours) == 3
+    assert len(watcher.board.ours) == 3
 
 
 def test_games_come_before_claims_and_claims_by_their_deadline(world: World) -> None:
@@ -347,7 +348,7 @@ def test_games_come_before_claims_and_claims_by_their_deadline(world: World) -> 
     watcher.traces._held.clear()
     liar.tick()
     offered: list[Any] = []
-    watcher.running.offer = lambda jobs: offered.extend(jobs)  # type: ignore[method-assign]
+    watcher.thinker.runs.offer = lambda jobs: offered.extend(jobs)  # type: ignore[method-assign]
     watcher.look()
     watcher.think()
     order = sorted(offered, key=lambda job: job.urgency)
