@@ -22,6 +22,7 @@ from opml.chain import OpmlClient, connect, ensure_dev_contract
 from opml.chain.devnet import Devnet, background
 from opml.chain.journal import Journal
 from opml.chain.records import NodeError, frozen_clock
+from opml.chain.rpc import RpcChain
 from opml.errors import ChainError
 
 Accounts = tuple[LocalAccount, ...]
@@ -366,7 +367,7 @@ def test_a_kill_loses_nothing_that_was_confirmed(tmp_path: Path, accounts: Accou
     process, url = start(tmp_path)
 
     def send() -> None:
-        with connect(url) as chain, contextlib.suppress(ChainError):
+        with RpcChain(url, patience=0) as chain, contextlib.suppress(ChainError):
             while True:
                 confirmed.append(chain.transact(accounts[2], accounts[3].address, value=1).tx_hash)
 
