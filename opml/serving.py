@@ -11,7 +11,8 @@ from opml.chain.market import MarketClient, Request, Status
 from opml.checked import ensure_checked
 from opml.dispute.errands import Emit, quiet
 from opml.dispute.game import ClaimStatus, ClaimView
-from opml.dispute.keeper import CLAIMS, POLL_SECONDS, Keeper
+from opml.dispute.keeper import POLL_SECONDS, Keeper, Sleep
+from opml.dispute.thinker import CLAIMS
 from opml.dispute.workshop import Failed, Job, Report
 from opml.errors import ChainError, OpmlError
 from opml.watch.library import Library
@@ -82,8 +83,8 @@ class Server(Keeper):
         memory: int = 4 * GIB,
         emit: Emit = quiet,
         poll: float = POLL_SECONDS,
-        sleep: Callable[[float], None] | None = None,
-        threads: int = 1,
+        sleep: Sleep | None = None,
+        threads: int | None = None,
         outbox: Any = None,
     ) -> None:
         super().__init__(
@@ -179,9 +180,10 @@ class Server(Keeper):
         self._answers[answer.run] = answer.answer
         self._trouble.pop(answer.run, None)
 
-    def _failed(self, failure: Failed) -> None:
+    def failed(self, failure: Failed) -> None:
+        """A job that raised; one of ours is tried again later."""
         if not (isinstance(failure.key, tuple) and failure.key[0] == "answer"):
-            super()._failed(failure)
+            super().failed(failure)
             return
         run = (failure.key[1], failure.key[2])
         times = self._trouble.get(run, (0, 0.0))[0] + 1

@@ -123,7 +123,7 @@ def serve_command(
         log("started", market=session.market.address, account=account.address, models=len(library.ids))
         server.run(lambda: once and server.caught_up(), patience=5 if once else None)
         server.finish(GRACE_SECONDS)
-        log("stopped", accepted=len(server.accepted), games=len(server.tables.ours), pending=len(server.errands))
+        log("stopped", accepted=len(server.accepted), games=len(server.board.ours), pending=len(server.errands))
         if once and as_json:
             emit(_summary(server))
 

@@ -177,4 +177,4 @@ class TestMarket(Market.TestCase):  # type: ignore[misc, name-defined]
 
 @pytest.mark.slow
 class TestMarketAtLength(Market.TestCase):  # type: ignore[misc, name-defined]
-    settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
+    settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
