@@ -185,9 +185,9 @@ def test_when_both_fall_silent_the_side_on_turn_loses_whenever_somebody_looks(tw
 
 
 def test_a_flood_of_games_pays_for_its_own_defence(twin: Twin) -> None:
-    """Thirty games in one second, all played by one honest prover, half of them abandoned in the middle."""
+    """Sixteen games in one second, all played by one honest prover, half of them abandoned in the middle."""
     claim_id = claim(twin, LIAR, false=False)
-    prover, games = truth(Role.PROVER), [challenge(twin, OTHER, claim_id, salt) for salt in range(30)]
+    prover, games = truth(Role.PROVER), [challenge(twin, OTHER, claim_id, salt) for salt in range(16)]
     for i, game_id in enumerate(games):
         other = CATALOGUE["silent-1" if i % 2 else "choose-first"].player(TRUTH, Role.CHALLENGER, SPOT)
         while turn(twin, game_id, prover, other):
@@ -195,30 +195,30 @@ def test_a_flood_of_games_pays_for_its_own_defence(twin: Twin) -> None:
     twin.advance(WINDOW + CLOCK + 1)
     time_out(twin, *(game_id for game_id in games if twin.game_view(game_id).turn))
     assert not withdraw(twin, LIAR, *games, claims=(claim_id,))
-    assert gain(twin, LIAR) == 30 * STAKE
-    assert gain(twin, OTHER) == -30 * STAKE
+    assert gain(twin, LIAR) == 16 * STAKE
+    assert gain(twin, OTHER) == -16 * STAKE
 
 
 def test_a_withdrawal_of_very_many_games_fits_a_transaction_and_can_be_split(twin: Twin) -> None:
     claim_id = claim(twin, LIAR, false=False)
-    games = [challenge(twin, OTHER, claim_id, salt) for salt in range(40)]
+    games = [challenge(twin, OTHER, claim_id, salt) for salt in range(24)]
     for game_id in games:
         assert turn(twin, game_id, truth(Role.PROVER), None)
     twin.advance(CLOCK + 1)
     time_out(twin, *games)
     keys = [twin.game_view(game_id).key for game_id in games]
     with twin.evm.rollback():
-        data = [twin.evm.abi.encode("withdraw", (LIAR.address, [], keys[:n])) for n in (20, 40)]
+        data = [twin.evm.abi.encode("withdraw", (LIAR.address, [], keys[:n])) for n in (12, 24)]
         used = []
         for call in data:
             with twin.evm.rollback():
                 used.append(twin.evm.transact(raw(LIAR), twin.contract, call).gas)
-    each = (used[1] - used[0]) / 20
+    each = (used[1] - used[0]) / 12
     assert (TX_GAS - used[0]) / each > 500
     assert not withdraw(twin, LIAR, *games[:7])
     assert withdraw(twin, LIAR, *games[6:]) == "NotCollectable"
     assert not withdraw(twin, LIAR, *games[7:])
-    assert gain(twin, LIAR) == 40 * STAKE - BOND
+    assert gain(twin, LIAR) == 24 * STAKE - BOND
 
 
 def test_somebodys_words_said_first_by_another_are_another_claim(twin: Twin) -> None:
