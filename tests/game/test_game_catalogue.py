@@ -58,10 +58,10 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_scheme_does_what_its_name_says(name: str) -> None:
-    """The refusals that it meets as a prover, and, where there are none, a game that goes to its end, if time allows."""
+    """The refusals that it meets as a prover, and, where there are none, a game to its end if time allows."""
     tally = play_case(Case(name, Role.PROVER, 9, 9, 2, Spot(4, 4)))
     met = {reason for reason in tally if reason[:1].isupper()}
     assert met == REFUSED[name]
     if not met:
         assert tally["prover moves"] >= (3 if name == "slow" else 5)
-        assert tally["timeouts"] == (name == "slow")
+        assert not tally["timeouts"] or name == "slow"
