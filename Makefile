@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 # Installs the contract tools (Node.js 20+ with npm; slither, in an environment of its own), builds, writes what is generated
-# from the contracts, and checks them: forge's tests, its gas snapshot, slither. What it writes is committed.
+# from the contracts, and checks them: forge's tests, its gas snapshot, the npm package in a project of its own, slither.
 contracts: $(STAMP)
 	cd contracts && npm ci --ignore-scripts --no-audit --no-fund
 	$(BIN)/python contracts/generate.py
@@ -37,7 +37,8 @@ contracts: $(STAMP)
 	$(BIN)/python tests/contracts/contracts_gas.py --write
 	$(BIN)/python tests/contracts/contracts_vectors.py
 	$(BIN)/python contracts/tables.py
-	cd contracts && npm test --silent && npm run --silent snapshot:check && PYTHON=$(PYTHON) npm run --silent slither
+	cd contracts && npm test --silent && npm run --silent snapshot:check && npm run --silent consumer
+	cd contracts && PYTHON=$(PYTHON) npm run --silent slither
 
 # Every figure of the README; fails where a goal is missed. `benchmarks/interpreter.py` also wants qemu-riscv64.
 bench: $(STAMP)

@@ -175,7 +175,7 @@ contract Handler is Players {
         _withdraw(all[_random(seed, "account", 5)], _random(seed, "all", 2) == 0 ? type(uint256).max : seed);
     }
 
-    /// @dev Nobody is paid for a game or a claim that is not his, not over, or paid already.
+    /// @dev I7, I9: nobody is paid for a game or a claim that is not his, not over, or paid already.
     function grab(uint256 seed) external {
         if (plays.length == 0) return;
         address[5] memory all = [honestProver, honestChallenger, _liars[0], _liars[1], _liars[2]];
@@ -196,7 +196,8 @@ contract Handler is Players {
         }
     }
 
-    /// @dev Of what `account` can collect, what the bits of `which` name. It is paid that and its credit to the wei.
+    /// @dev Of what `account` can collect, what the bits of `which` name. It is paid that and its credit to the
+    ///      wei; if a recipient refuses or re-enters, nothing changes (I11); a delegate's call pays the party (I15).
     function _withdraw(address account, uint256 which) internal {
         bytes32[] memory ids = new bytes32[](claims.length);
         IOpml.GameKey[] memory keys = new IOpml.GameKey[](plays.length);

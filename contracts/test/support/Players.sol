@@ -66,7 +66,7 @@ abstract contract Players is Referee {
         else (data, next, states) = _post(play, seed);
     }
 
-    /// @dev The same move with another state at an end of the range.
+    /// @dev I16: the same move with another state at an end of the range.
     function _forge(Play storage play, address sender, uint256 seed) private {
         IOpml.Range memory range = play.range;
         bool choice = play.stage == IOpml.Stage.CHOOSE;

@@ -121,7 +121,9 @@ abstract contract Referee is ToyModel {
             made.status = IOpml.Status.REJECTED;
         }
         if (made.status == IOpml.Status.REJECTED && made.openGames == 0) {
-            burnt += PROVER_BOND - _share(made) * made.lostGames;
+            uint256 lost = PROVER_BOND - _share(made) * made.lostGames;
+            vm.assertGe(2 * lost, PROVER_BOND, "I10: less than half is burnt");
+            burnt += lost;
         }
     }
 
