@@ -331,5 +331,5 @@ class City(Town):
     """The same, larger and for longer."""
 
 
-City.TestCase.settings = settings(SETTINGS, max_examples=200, stateful_step_count=80)
+City.TestCase.settings = settings(SETTINGS, max_examples=60, stateful_step_count=60)
 TestCity = pytest.mark.slow(City.TestCase)
