@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from opml.chain.accounts import dev_accounts
 from opml.chain.base import Chain, Receipt
+from opml.chain.gas import check_gas, too_much
 from opml.chain.hexa import address_bytes, to_hex
 from opml.chain.jsonrpc import TIP, EthApi
 from opml.chain.node import Node
 from opml.chain.outbox import DirectOutbox
 from opml.chain.records import DEV_BALANCE, GENESIS_TIME, TRANSACTION_GAS, Clock, NodeError, frozen_clock
 from opml.chain.reverts import node_error
+from opml.errors import RevertError
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -44,8 +46,14 @@ class EmbeddedChain(Chain):
 
     def _new_outbox(self, account: "LocalAccount") -> DirectOutbox:
         def execute(to: str | None, data: bytes, value: int, gas: int | None) -> Receipt:
-            with self._sending:
-                return self._transact(account, to, data, value, gas or TRANSACTION_GAS)
+            check_gas(gas)
+            try:
+                with self._sending:
+                    return self._transact(account, to, data, value, gas or TRANSACTION_GAS)
+            except RevertError as error:
+                if gas is None and "out of gas" in error.message:
+                    raise too_much() from error
+                raise
 
         return DirectOutbox(execute)
 

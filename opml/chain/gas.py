@@ -33,6 +33,12 @@ def gas_limit(chain: "Chain", message: dict[str, Any], block_gas: int) -> int:
     return needed if needed <= _TRANSFER else min(needed * 6 // 5 + EMPTIED, allowed)
 
 
+def check_gas(gas: int | None) -> None:
+    """Raises ChainError for a limit that no transaction may have."""
+    if gas is not None and gas > TRANSACTION_GAS:
+        raise ChainError(f"a transaction may use {TRANSACTION_GAS:,} gas at most (EIP-7825), not {gas:,}")
+
+
 def too_much(allowed: int = TRANSACTION_GAS) -> RevertError:
     """The error of a transaction that does not fit."""
     return RevertError(

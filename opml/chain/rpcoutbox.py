@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opml.chain.base import Chain, Receipt
 from opml.chain.fees import GWEI, FeePolicy, Fees, base_fee_of
-from opml.chain.gas import gas_limit, try_call
+from opml.chain.gas import check_gas, gas_limit, try_call
 from opml.chain.hexa import from_quantity, to_hex
 from opml.chain.letter import Letter
 from opml.chain.outbox import Outbox, Outcome
-from opml.chain.records import TRANSACTION_GAS
 from opml.chain.reverts import Refusal
 from opml.chain.wire import Wire
 from opml.errors import ChainError, RevertError, UnreachableError
@@ -158,8 +157,7 @@ class RpcOutbox(Outbox):
     def _try(self, letter: Letter, block_gas: int) -> None:
         if letter.gas is None:
             letter.gas = gas_limit(self._chain, letter.message(self._account.address), block_gas)
-        elif letter.gas > TRANSACTION_GAS:
-            raise ChainError(f"a transaction may use {TRANSACTION_GAS:,} gas at most (EIP-7825), not {letter.gas:,}")
+        check_gas(letter.gas)
 
     def _deliver(self, letter: Letter, head: Mapping[str, Any]) -> None:
         """Signs with the next nonce and sends. Without a nonce afterwards: it has to be tried again later.

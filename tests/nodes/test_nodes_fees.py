@@ -1,5 +1,6 @@
 """The outbox on anvil: rising prices, vanishing blocks, blocks at intervals, a restart, two processes with one key."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from typing import Any
 
 import nodes_tools
 import pytest
+from chain_duel import play
 from chain_proxy import HOSTILITIES, Hostility, hostile
 from eth_account.signers.local import LocalAccount
 
@@ -17,6 +19,7 @@ from opml.chain.fees import GWEI, FeePolicy
 from opml.chain.hexa import checksum, from_quantity
 from opml.chain.outbox import Outbox, Outcome
 from opml.chain.rpc import RpcChain
+from opml.dispute.game import Role
 from opml.errors import ChainError
 
 pytestmark = pytest.mark.node
@@ -145,6 +148,7 @@ CHILD = """
 import sys
 from opml.chain.accounts import dev_accounts
 from opml.chain.rpc import RpcChain
+from opml.dispute.game import Role
 url, count, value, mode = sys.argv[1:]
 accounts = dev_accounts()
 with RpcChain(url) as chain:
@@ -234,3 +238,31 @@ def test_legacy_chains_without_a_base_fee() -> None:
         assert json.dumps(waiting).find("maxFeePerGas") < 0
         assert len(until(chain, outbox, lambda: mine(chain))) == 1
         assert arrived(chain) == 1
+
+
+@pytest.mark.parametrize("liar", Role)
+@pytest.mark.parametrize("name", ["calm", "all of it"])
+def test_a_game_is_won_while_prices_rise(liar: Role, name: str) -> None:
+    """A block a second, and each costs half as much again as the one before; at 200 gwei it begins anew."""
+    prices = itertools.cycle([int(1.5**n * GWEI) for n in range(13)])
+    head = -1
+    with (
+        nodes_tools.anvil("--block-time", "1") as url,
+        hostile(url, Hostility()) as proxy,
+        RpcChain(proxy.url, timeout=10) as chain,
+        RpcChain(url) as direct,
+    ):
+
+        def dearer() -> None:
+            nonlocal head
+            if (number := direct.block_number()) != head:
+                head = number
+                direct.request("anvil_setNextBlockBaseFeePerGas", hex(next(prices)))
+                proxy.how = HOSTILITIES.get(name, Hostility())
+
+        accounts = dev_accounts()
+        client = play(chain, direct, accounts, liar, dearer)
+        proxy.how = Hostility()
+        loser, winner = (accounts[1], accounts[2]) if liar is Role.PROVER else (accounts[2], accounts[1])
+        assert direct.balance(winner.address) > FUNDS > direct.balance(loser.address)
+        assert client.balance() == client.burnt()
