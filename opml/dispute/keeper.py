@@ -101,6 +101,8 @@ class Keeper:
         while not self._stopping:
             try:
                 active = self.tick()
+                if finished():
+                    return
                 failures = 0
             except ChainError as error:
                 failures += 1
@@ -109,8 +111,6 @@ class Keeper:
                     raise
                 self.pause(min(self._poll * 2**failures, max(self._poll, LONGEST_WAIT)))
                 continue
-            if finished():
-                return
             if patience is not None:
                 self.thinker.complain(self.board.ours, patience)
             if not active:

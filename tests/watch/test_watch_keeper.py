@@ -320,6 +320,20 @@ def test_a_node_that_fails_now_and_then_costs_no_game(world: World, seed: int) -
     assert world.told("chain-lost")
 
 
+def test_a_node_that_fails_while_the_caller_asks_it_is_asked_again(world: World) -> None:
+    asked: list[int] = []
+
+    def finished() -> bool:
+        asked.append(1)
+        if len(asked) < 3:
+            raise UnreachableError("the node does not answer")
+        return True
+
+    world.prover(sleep=lambda _: None).run(finished, patience=5)
+    assert len(asked) == 3
+    assert len(world.told("chain-lost")) == 2
+
+
 def test_a_node_that_never_answers_is_an_error_in_the_end(world: World) -> None:
     waits: list[float] = []
     prover = world.prover(sleep=waits.append)
