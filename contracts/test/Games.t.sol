@@ -4,7 +4,7 @@ pragma solidity ^0.8.24;
 import {Replay} from "./support/Replay.sol";
 
 /// @title Whole games with the real verifier and real witnesses, from the claim to the winner's money
-/// @notice Each transaction is one by itself, as in a block, and uses the gas that it used in the EVM of the Python tests.
+/// @notice Each transaction is one by itself, as in a block, and uses the gas that it used in the Python tests' EVM.
 /// forge-config: default.isolate = true
 contract GamesTest is Replay {
     function _play(string memory name) private {

@@ -141,7 +141,7 @@ contract Handler is Players {
     function pass(uint256 seed) external {
         uint256 how = _random(seed, "how", 4);
         uint256 time = how == 0 ? seed % (2 * WINDOW) : seed % (2 * CLOCK);
-        if (how == 1 && plays.length != 0) (, time) = _left(plays[seed % plays.length]); // to the last second of a clock
+        if (how == 1 && plays.length != 0) (, time) = _left(plays[seed % plays.length]); // a clock's last second
         if (how == 2 && claims.length != 0) {
             uint256 deadline = claims[seed % claims.length].deadline; // to the last second of a window
             if (deadline > _now()) time = deadline - _now();

@@ -28,8 +28,8 @@ library Naive {
         return tree(leaves, h)[h][0];
     }
 
-    /// @dev What opens segment j of a range from its post: of the leaves j - 1 and j those that exist, then on each level
-    ///      from left to right the siblings of what is known that are not known themselves.
+    /// @dev What opens segment j of a range from its post: of the leaves j - 1 and j those that exist, then on each
+    ///      level from left to right the siblings of what is known that are not known themselves.
     function opening(bytes32[] memory states, uint256 j) internal pure returns (bytes32[] memory words) {
         uint256 h = height(states.length);
         bytes32[][] memory levels = tree(states, h);

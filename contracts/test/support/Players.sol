@@ -5,7 +5,7 @@ import {IOpml} from "../../src/IOpml.sol";
 import {Naive} from "./Naive.sol";
 import {Referee} from "./Referee.sol";
 
-/// @title The moves of honest players, who answer by what is true, and of liars, who answer anything that is well formed
+/// @title The moves of honest players, who answer by what is true, and of liars, who answer anything well formed
 abstract contract Players is Referee {
     address public immutable honestProver = address(0xa001);
     address public immutable honestChallenger = address(0xa002);

@@ -4,8 +4,8 @@ pragma solidity ^0.8.24;
 import {Test} from "./Test.sol";
 
 /// @title Games that Python's players have played in another EVM, made again transaction by transaction
-/// @notice The files are written by tests/contracts/contracts_vectors.py. The contracts get the same addresses, which are part
-///         of every id.
+/// @notice The files are written by tests/contracts/contracts_vectors.py. The contracts get the same addresses, which
+///         are part of every id.
 abstract contract Replay is Test {
     struct Game {
         address deployer;

@@ -63,7 +63,7 @@ interface Vm {
 abstract contract Test {
     Vm internal constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
 
-    /// @dev The compiler takes `block.timestamp` for constant within a call and may read it after a `warp` that follows.
+    /// @dev The compiler takes `block.timestamp` for constant within a call, and may read it after a later `warp`.
     function _now() internal view returns (uint256) {
         return vm.getBlockTimestamp();
     }

@@ -7,8 +7,8 @@ import {Naive} from "./Naive.sol";
 import {ToyModel} from "./ToyModel.sol";
 
 /// @title A game about the toy model, to be played move by move
-/// @notice The states inside are words made from their number. The challenger disputes tile `TILE`, and in it instruction
-///         `STEP`.
+/// @notice The states inside are words made from their number. The challenger disputes tile `TILE`, and in it
+///         instruction `STEP`.
 abstract contract Toy is ToyModel {
     uint64 internal constant TILES = 11;
     uint64 internal constant STEPS = 7;

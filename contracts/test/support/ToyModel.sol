@@ -8,8 +8,8 @@ import {MockVerifier} from "./MockVerifier.sol";
 import {Test} from "./Test.sol";
 
 /// @title The released contract, with a verifier that says what its witness says, and a toy model
-/// @notice The input and the output region are the whole model half of memory: S_0 is the input's root, S_M the output's,
-///         and paths are empty.
+/// @notice The input and the output region are the whole model half of memory: S_0 is the input's root, S_M the
+///         output's, and paths are empty.
 abstract contract ToyModel is Test {
     uint256 internal constant PROVER_BOND = 1 ether + 7;
     uint256 internal constant CHALLENGER_BOND = 0.5 ether + 3;
