@@ -4,8 +4,8 @@ pragma solidity ^0.8.24;
 import {Replay} from "./support/Replay.sol";
 
 /// @title The gas of each move in a dispute over 2^21 tiles and 2^20 instructions, as transactions by themselves
-/// @notice For `.gas-snapshot`: of several moves of one kind the dearest. What the tables of the README say is the same,
-///         from the EVM of the Python tests; that both agree to the unit is for Games.t.sol.
+/// @notice For `.gas-snapshot`: of several moves of one kind the dearest. What the tables of the README say is the
+///         same, from the EVM of the Python tests; that both agree to the unit is for Games.t.sol.
 /// forge-config: default.isolate = true
 contract GasTest is Replay {
     function _measure(string memory move) private {
