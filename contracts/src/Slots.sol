@@ -7,11 +7,6 @@ import {IOpml} from "./IOpml.sol";
 /// @notice The layout is that which Solidity would choose: fields in their order, from the least significant bit up. What
 ///         is unpacked goes into the caller's struct, since a function that returns one allocates it twice.
 library Slots {
-    struct GameSlots {
-        uint256 numbers; // all fields but the last
-        bytes32 range;
-    }
-
     function packed(IOpml.ClaimState memory c) internal pure returns (uint256) {
         return uint256(uint160(c.prover)) | uint256(c.deadline) << 160 | uint256(c.openGames) << 200
             | uint256(c.lostGames) << 224 | uint256(c.status) << 248;
