@@ -243,8 +243,8 @@ def test_legacy_chains_without_a_base_fee() -> None:
 @pytest.mark.parametrize("liar", Role)
 @pytest.mark.parametrize("name", ["calm", "all of it"])
 def test_a_game_is_won_while_prices_rise(liar: Role, name: str) -> None:
-    """A block a second, and each costs half as much again as the one before; at 200 gwei it begins anew."""
-    prices = itertools.cycle([int(1.5**n * GWEI) for n in range(13)])
+    """A block a second, each three times as dear as the one before, which is more than we offer; after six, anew."""
+    prices = itertools.cycle([3**n * GWEI for n in range(6)])
     head = -1
     with (
         nodes_tools.anvil("--block-time", "1") as url,
@@ -266,3 +266,4 @@ def test_a_game_is_won_while_prices_rise(liar: Role, name: str) -> None:
         loser, winner = (accounts[1], accounts[2]) if liar is Role.PROVER else (accounts[2], accounts[1])
         assert direct.balance(winner.address) > FUNDS > direct.balance(loser.address)
         assert client.balance() == client.burnt()
+        assert sum(chain.outbox(account).replaced for account in (winner, loser)) > 0
