@@ -2,8 +2,8 @@
 
 python tests/contracts/contracts_vectors.py        writes contracts/test/vectors/*.json, which a test compares
 
-Sender, value, time, data, and what came of it: output and gas to the unit. The contracts' addresses are part of every id,
-so forge deploys from the same account.
+Sender, value, time, data, and what came of it: output and gas to the unit. The contracts' addresses are part of every
+id, so forge deploys from the same account.
 """
 
 import json
