@@ -64,6 +64,7 @@ abstract contract Claims is Models, Bonds {
 
     function _claim(bytes32 claimId) internal view returns (ClaimState memory c) {
         uint256 word = _claims[claimId];
+        // slither-disable-next-line incorrect-equality (a word that holds a time among other things)
         if (word == 0) revert UnknownClaim();
         Slots.unpack(word, c);
     }

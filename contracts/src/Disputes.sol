@@ -45,6 +45,7 @@ abstract contract Disputes is Claims, Delegates {
         gameId = keccak256(abi.encode(claimId, msg.sender, salt)); // I12
         if (_games[gameId].numbers != 0) revert GameExists();
         uint32 clock = _model(claim_.modelId).clock;
+        // slither-disable-next-line uninitialized-local (all zero)
         Game memory game;
         game.lastMove = uint40(block.timestamp);
         game.proverClock = clock;
@@ -147,6 +148,7 @@ abstract contract Disputes is Claims, Delegates {
     function timeout(GameKey calldata key) external override {
         (bytes32 gameId, Game memory game) = _game(key);
         if (game.stage >= Stage.PROVER_WON) revert WrongStage();
+        // slither-disable-next-line incorrect-equality (no time, but kept in a word with one)
         bool challengersTurn = game.stage == Stage.CHOOSE;
         uint256 left = challengersTurn ? game.challengerClock : game.proverClock;
         if (block.timestamp - game.lastMove <= left) revert ClockRunning(); // I14
@@ -159,7 +161,7 @@ abstract contract Disputes is Claims, Delegates {
     /// @inheritdoc IOpml
     function withdraw(address account, bytes32[] calldata claimIds, GameKey[] calldata keys) external override {
         if (!_mayActFor(account)) revert NotAllowed(); // I15, and what is paid goes to `account`
-        uint256 amount;
+        uint256 amount = 0;
         for (uint256 i; i < claimIds.length; ++i) amount += _collectClaim(claimIds[i], account);
         for (uint256 i; i < keys.length; ++i) amount += _collectGame(keys[i], account);
         _pay(account, amount);
@@ -169,6 +171,7 @@ abstract contract Disputes is Claims, Delegates {
     ///      is known when the claim's last game has closed. I7: once.
     function _collectGame(GameKey calldata key, address account) private returns (uint256 amount) {
         bytes32 gameId = gameIdOf(key);
+        // slither-disable-next-line uninitialized-local (all zero)
         Game memory game;
         Slots.unpack(_numbers(gameId), game);
         if (game.stage < Stage.PROVER_WON || game.collected) revert NotCollectable(gameId);
@@ -215,6 +218,7 @@ abstract contract Disputes is Claims, Delegates {
 
     function _numbers(bytes32 gameId) private view returns (uint256 numbers) {
         numbers = _games[gameId].numbers;
+        // slither-disable-next-line incorrect-equality (no time, but kept in a word with one)
         if (numbers == 0) revert UnknownGame();
     }
 
@@ -263,12 +267,14 @@ abstract contract Disputes is Claims, Delegates {
         game.length = uint64(length);
         game.range = MerkleMemory.hash(lo, hi);
         if (length > 1) game.stage = Stage.POST;
+        // slither-disable-next-line incorrect-equality (no time, but kept in a word with one)
         else game.stage = game.phase == Phase.TILE ? Stage.ENTER : Stage.STEP;
     }
 
     /// @dev The prover's states for the range; none if it has one step, and then the stage stays.
     function _acceptPost(bytes32 gameId, Game memory game, bytes32 lo, bytes32 hi, bytes32[] calldata states) private {
         bytes32 root = KSection.commit(states, game.length, k);
+        // slither-disable-next-line incorrect-equality (no time, but kept in a word with one)
         if (game.length == 1) return;
         game.range = KSection.postHash(lo, hi, root);
         game.stage = Stage.CHOOSE;

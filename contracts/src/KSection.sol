@@ -61,7 +61,7 @@ library KSection {
         returns (bytes32, bytes32, bytes32)
     {
         unchecked {
-            uint256 next; // word of the opening
+            uint256 next = 0; // word of the opening
             if (j != 0) lo = _word(opening, next++);
             if (j != p - 1) hi = _word(opening, next++);
 
