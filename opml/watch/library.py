@@ -58,6 +58,11 @@ class Library:
         """The ids of all models as their files have them."""
         return list(self._shelves)
 
+    @property
+    def headers(self) -> list[ModelHeader]:
+        """The headers of all models as their files have them."""
+        return [shelf.header for shelf in self._shelves.values()]
+
     def scan(self) -> bool:
         """Looks for new or changed files in the folders; whether there were any. Those that are no models are told."""
         found = False
