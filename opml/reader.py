@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, Message
 from onnx import AttributeProto, ModelProto, TensorProto, ValueInfoProto
 
 from opml.errors import ModelError, UnsupportedError
@@ -103,7 +104,20 @@ def _parse(data: bytes) -> ModelProto:
         raise ModelError("the file is not an ONNX model, or it is corrupt") from None
     if not model.HasField("graph") or not model.opset_import:
         raise ModelError("the file is not an ONNX model: it has no graph or no operator set")
+    _check_text(model)
     return model
+
+
+def _check_text(message: Message) -> None:
+    """Every text of the file is one: protobuf gives what is not UTF-8 as bytes."""
+    for field, value in message.ListFields():
+        if field.type not in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_MESSAGE):
+            continue
+        for item in [value] if isinstance(value, (Message, str, bytes)) else value:
+            if isinstance(item, Message):
+                _check_text(item)
+            elif not isinstance(item, str):
+                raise ModelError(f"the file is corrupt: its {field.name} is no UTF-8 text: {item[:40]!r}")
 
 
 def _opset(model: ModelProto) -> int:

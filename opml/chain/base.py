@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from opml.chain.hexa import address_bytes, checksum, from_hex, from_quantity, quantity, to_hex
 from opml.chain.outbox import Outbox
-from opml.errors import ChainError
+from opml.errors import ChainError, UnreachableError
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -152,7 +152,8 @@ class Chain(ABC):
     ) -> list[Log]:
         """Logs of a contract in order. A topic is a value, several of which any may match, or None for any.
 
-        A node that refuses a long range of blocks is asked for its halves.
+        A node that refuses a range of blocks is asked for its halves, down to single blocks, and of a single block for
+        the receipts: whoever floods a contract with events must not blind those who follow it.
         """
         last = self.block_number() if to_block is None else to_block
         query = {"address": checksum(address), "topics": [_topic(topic) for topic in topics]}
@@ -164,14 +165,26 @@ class Chain(ABC):
                 continue
             try:
                 answer = self.request("eth_getLogs", query | {"fromBlock": quantity(first), "toBlock": quantity(last)})
-            except ChainError:
-                if last - first < 1000:
-                    raise
-                middle = (first + last) // 2
-                ranges += [(middle + 1, last), (first, middle)]
+            except UnreachableError:
+                raise
+            except ChainError as refusal:
+                if first == last:
+                    found += self._logs_of_block(first, query, refusal)
+                else:
+                    middle = (first + last) // 2
+                    ranges += [(middle + 1, last), (first, middle)]
                 continue
             found += [_log(item) for item in answer]
         return found
+
+    def _logs_of_block(self, number: int, query: Mapping[str, Any], refusal: ChainError) -> list[Log]:
+        """What `eth_getLogs` would say of one block, from its receipts; `refusal` is why it does not."""
+        try:
+            receipts = self.request("eth_getBlockReceipts", quantity(number))
+        except ChainError:
+            raise refusal from None
+        logs = [item for receipt in receipts or () for item in receipt["logs"]]
+        return [_log(item) for item in logs if _matches(item, query)]
 
     def send_raw(self, raw: bytes) -> None:
         """Hands a signed transaction to the node, once: where the node does not answer, it may still have taken it."""
@@ -215,6 +228,15 @@ def _topic(topic: Topic) -> Any:
     if topic is None:
         return None
     return to_hex(topic) if isinstance(topic, bytes) else [to_hex(item) for item in topic]
+
+
+def _matches(item: Mapping[str, Any], query: Mapping[str, Any]) -> bool:
+    wanted, topics = query["topics"], [topic.lower() for topic in item["topics"]]
+    return (
+        item["address"].lower() == query["address"].lower()
+        and len(topics) >= len(wanted)
+        and all(want is None or have in want for want, have in zip(wanted, topics, strict=False))
+    )
 
 
 def _log(item: Mapping[str, Any]) -> Log:

@@ -7,6 +7,7 @@ from opml.chain.abi import artifact
 from opml.chain.accounts import dev_accounts
 from opml.chain.base import Chain
 from opml.chain.hexa import address_bytes, checksum
+from opml.chain.records import CHAIN_ID
 from opml.errors import ChainError
 
 if TYPE_CHECKING:
@@ -49,8 +50,7 @@ def deploy(
 
 def dev_contract(chain: Chain) -> str | None:
     """The contract that `ensure_dev_contract` deployed on this chain; None where nobody has."""
-    address = create_address(dev_accounts()[-1].address, 1)
-    return address if chain.code(address) else None
+    return _dev_address(chain, 1)
 
 
 def ensure_dev_contract(
@@ -87,8 +87,7 @@ def deploy_market(chain: Chain, account: "LocalAccount", opml: str) -> str:
 
 def dev_market(chain: Chain) -> str | None:
     """The market that `ensure_dev_market` deployed on this chain; None where nobody has."""
-    address = create_address(dev_accounts()[-1].address, 2)
-    return address if chain.code(address) else None
+    return _dev_address(chain, 2)
 
 
 def ensure_dev_market(chain: Chain) -> str:
@@ -103,6 +102,14 @@ def ensure_dev_market(chain: Chain) -> str:
             "name the market, or begin a new chain",
         )
     return deploy_market(chain, account, opml)
+
+
+def _dev_address(chain: Chain, nonce: int) -> str | None:
+    """Only on a development chain: everybody has the key of the account, and could put a trap there on any other."""
+    if chain.chain_id != CHAIN_ID:
+        return None
+    address = create_address(dev_accounts()[-1].address, nonce)
+    return address if chain.code(address) else None
 
 
 def create_address(sender: str, nonce: int) -> str:

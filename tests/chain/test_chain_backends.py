@@ -344,3 +344,67 @@ def test_a_long_range_of_logs_is_asked_for_in_halves(chain: Chain, accounts: Acc
     covered = sorted((a, b) for a, b in asked if b - a < 2000)
     assert [a for a, _ in covered] == [0, *(b + 1 for _, b in covered[:-1])]
     assert covered[-1][1] == 5000
+
+
+def flooded(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that refuses each range with more than one log in it, however short."""
+    request = chain.request
+
+    def limited(method: str, *params: Any) -> Any:
+        answer = request(method, *params)
+        if method == "eth_getLogs" and len(answer) > 1:
+            raise ChainError("query returned more than 1 results")
+        return answer
+
+    monkeypatch.setattr(chain, "request", limited)
+
+
+def test_a_flood_of_logs_blinds_nobody(chain: Chain, accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
+    contract = put(chain, accounts[0], LOGGER)
+    for number in range(5):
+        chain.transact(accounts[0], contract, word(number) + word(2))
+    every, one = chain.logs(contract), chain.logs(contract, [word(3)])
+    flooded(chain, monkeypatch)
+    assert chain.logs(contract) == every
+    assert chain.logs(contract, [word(3)]) == one
+
+
+def test_one_block_with_too_many_logs_is_read_from_its_receipts(
+    chain: Chain, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = put(chain, accounts[0], LOGGER)
+    block = chain.transact(accounts[0], contract, word(1) + word(2)).block
+    every = chain.logs(contract)
+    request = chain.request
+
+    def blind(method: str, *params: Any) -> Any:
+        if method == "eth_getLogs":
+            raise ChainError("query returned more than 0 results")
+        return request(method, *params)
+
+    monkeypatch.setattr(chain, "request", blind)
+    assert chain.logs(contract, [every[0].topics[0]], block, block) == every
+    assert chain.logs(contract, [[word(99)]], block, block) == []
+    assert chain.logs(accounts[1].address, (), block, block) == []
+
+
+def test_a_node_without_receipts_says_its_own_reason(
+    chain: Chain, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = put(chain, accounts[0], LOGGER)
+
+    def blind(method: str, *params: Any) -> Any:
+        raise ChainError("query returned more than 0 results" if method == "eth_getLogs" else "unknown method")
+
+    monkeypatch.setattr(chain, "request", blind)
+    with pytest.raises(ChainError, match="more than 0 results"):
+        chain.logs(contract, (), 0, 1)
+
+
+def test_where_everybody_has_the_key_a_contract_is_looked_for_on_development_chains_only(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure_dev_contract(chain)
+    assert dev_contract(chain) is not None
+    monkeypatch.setitem(vars(chain), "chain_id", 1)
+    assert dev_contract(chain) is None

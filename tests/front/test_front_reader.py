@@ -390,3 +390,15 @@ def test_training_is_refused() -> None:
 def test_a_missing_or_further_input() -> None:
     refused(one_node("Add", {"x": X}), UnsupportedError, "input 1 is missing", "Add")
     refused(one_node("Relu", {"x": X}, {"a": X}), UnsupportedError, "2 inputs", "Relu")
+
+
+@pytest.mark.parametrize("field", ["op_type", "input", "output", "name", "domain"])
+def test_a_name_that_is_no_text_is_refused(field: str) -> None:
+    model = relu()
+    node = model.graph.node[0]
+    node.op_type, node.name, node.domain = "Rrrr", "nnnn", "dddd"
+    node.input[0], node.output[0] = "iiii", "oooo"
+    word = {"op_type": b"Rrrr", "input": b"iiii", "output": b"oooo", "name": b"nnnn", "domain": b"dddd"}[field]
+    data = model.SerializeToString()
+    assert data.count(word) == 1
+    refused(data.replace(word, word[:3] + b"\x81"), ModelError, field, "UTF-8")
