@@ -16,6 +16,7 @@ from opml.errors import DisputeError, InputError
 from opml.watch.library import Library
 from opml.watch.log import LEVELS, EventLog, NodeLog
 from opml.watch.metrics import Metrics
+from opml.watch.terms import TermsPolicy
 from opml.watch.watcher import ETHER, Limits, Opinion, Watcher
 
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -83,7 +84,40 @@ class Nobody:
 @click.option("--one-phase", is_flag=True, help="The ONNX files were registered in one phase.")
 @click.option("--max-games", type=click.IntRange(0), default=1000, show_default=True, help="Own games open at once.")
 @click.option("--max-stake", type=Ether(), default="10", show_default=True, help="Ether in bonds at once.")
-@click.option("--reserve", type=Ether(), default="0.01", show_default=True, help="Ether that stays for gas.")
+@click.option(
+    "--reserve",
+    type=Ether(),
+    default="0.01",
+    show_default=True,
+    help="Ether that stays for gas, and never less than all open games may still need.",
+)
+@click.option(
+    "--max-loss",
+    type=Ether(),
+    show_default="three bonds",
+    help="Ether in lost bonds, in all, after which no new games are begun.",
+)
+@click.option(
+    "--min-clock",
+    type=click.IntRange(0),
+    metavar="SECONDS",
+    show_default="3600, or as in your file if that is less",
+    help="Least clock of a model that is yours but for window and clock.",
+)
+@click.option(
+    "--min-window",
+    type=click.IntRange(0),
+    metavar="SECONDS",
+    show_default="600, or as in your file if that is less",
+    help="Least window of such a model.",
+)
+@click.option(
+    "--max-window",
+    type=click.IntRange(1),
+    metavar="SECONDS",
+    show_default="30 days, or as in your file if that is more",
+    help="Greatest window of such a model.",
+)
 @click.option("--memory", type=Size(), default="4G", show_default=True, help="Memory for the traces of games.")
 @click.option("--defend", is_flag=True, help="Also answer challenges of claims that this account has made.")
 @click.option("--dry-run", is_flag=True, help="Check every claim, send nothing; needs no key.")
@@ -105,6 +139,10 @@ def command(
     max_games: int,
     max_stake: int,
     reserve: int,
+    max_loss: int | None,
+    min_clock: int | None,
+    min_window: int | None,
+    max_window: int | None,
     memory: int,
     defend: bool,
     dry_run: bool,
@@ -119,7 +157,8 @@ def command(
 
     All games are played at once, those with the least time left first. What is won is withdrawn. Killed at any moment,
     it reads the chain and goes on; it keeps no state. A model's id depends on its window and clock: they are taken from
-    the chain, so a model is found whatever they are.
+    the chain, so a model is found whatever they are; but no bond is put on claims about variants whose clock or window
+    is outside the limits (--min-clock, --min-window, --max-window). Your own files' terms are yours to choose.
 
     \b
     Examples:
@@ -149,9 +188,10 @@ def command(
     library = Library(models, folders, one_phase=one_phase, dims=dims, emit=tell)
     if metrics:
         _serve(figures, metrics, tell)
-    limits = Limits(max_games, max_stake, reserve, send=not dry_run)
+    limits = Limits(max_games, max_stake, reserve, max_loss, send=not dry_run)
+    terms = TermsPolicy(min_clock, min_window, max_window)
     with Watcher(
-        session.client, account, library, limits=limits, memory=memory, defend=defend, emit=tell, poll=poll
+        session.client, account, library, limits=limits, terms=terms, memory=memory, defend=defend, emit=tell, poll=poll
     ) as watcher:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: watcher.stop())

@@ -13,6 +13,7 @@ class Board:
 
     ours    ids of games that we play and that are not over
     won     ids of games that we have won and not been paid for
+    lost    ids of games that we have ever lost
     """
 
     def __init__(self, ledger: Callable[[], Ledger], party: str, scope: Collection[bytes] | None, emit: Emit) -> None:
@@ -22,6 +23,7 @@ class Board:
         self._emit = emit
         self.ours: set[bytes] = set()
         self.won: set[bytes] = set()
+        self.lost: set[bytes] = set()
         self.open_by_claim: dict[bytes, set[bytes]] = {}
 
     def in_scope(self, claim_id: bytes) -> bool:
@@ -52,6 +54,7 @@ class Board:
         view, was_ours = self._ledger().games.get(game_id), game_id in self.ours
         self.ours.discard(game_id)
         self.won.discard(game_id)
+        self.lost.discard(game_id)
         if view is None:
             return
         open_games, roles = self.open_by_claim.setdefault(view.claim_id, set()), self.roles(view)
@@ -68,6 +71,8 @@ class Board:
         won = view.winner in roles
         if won and not view.collected:
             self.won.add(game_id)
+        if roles and not won:
+            self.lost.add(game_id)
         if was_ours:
             self._emit("game-won" if won else "game-lost", "info" if won else "error", **names(view, roles[0]))
 

@@ -58,4 +58,5 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     words = str(value)
-    return json.dumps(words) if not words or any(c.isspace() or c in '"=' for c in words) else words
+    plain = words.isprintable() and not any(c.isspace() or c in '"=' for c in words)
+    return words if words and plain else json.dumps(words)

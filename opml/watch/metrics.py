@@ -55,6 +55,7 @@ METRICS: Final[dict[str, tuple[str, str, tuple[str, ...]]]] = {
     "last_success_timestamp_seconds": ("gauge", "When the chain was last looked at without an error", ()),
     "balance_wei": ("gauge", "Balance of the account", ()),
     "bonded_wei": ("gauge", "Wei bonded in games as a challenger", ()),
+    "lost_wei": ("gauge", "Wei of bonds lost as a challenger, since the contract's beginning", ()),
 }
 BALANCE_SECONDS: Final = 30.0
 
@@ -121,6 +122,7 @@ class Metrics:
             "chain_lag_seconds": max(time.time() - watcher.follower.timestamp, 0.0),
             "last_success_timestamp_seconds": time.time(),
             "bonded_wei": watcher.bonded,
+            "lost_wei": watcher.lost,
         }
         if time.monotonic() - self._balance_read > BALANCE_SECONDS:
             self._balance_read = time.monotonic()

@@ -23,7 +23,8 @@ class TermsPolicy:
 
     They are for other people's variants of our models. The ids of our own files, whose terms we have chosen, only need
     time to be played. By default (None) the limits are an hour's clock and a window of ten minutes to thirty days,
-    or our own file's of the same model where that is less strict.
+    or our own file's of the same model where that is less strict; and with slow blocks in mind, unless `min_clock` says
+    that whoever gives it knows the chain.
     """
 
     min_clock: int | None = None
@@ -39,7 +40,8 @@ class TermsPolicy:
         ready for a game, as far as it is known, `poll` the seconds between two looks, `k` the contract's.
         """
         ours = header in own
-        if header.clock < least_clock(header, k=k, seconds=seconds, pause=poll + (0 if ours else INCLUSION_SECONDS)):
+        pause = poll if ours or self.min_clock is not None else poll + INCLUSION_SECONDS
+        if header.clock < least_clock(header, k=k, seconds=seconds, pause=pause):
             return "clock"
         if ours:
             return None

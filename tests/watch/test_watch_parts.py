@@ -260,7 +260,7 @@ def test_images_are_opened_when_they_are_needed(tmp_path: Path) -> None:
     library = Library(folders=[tmp_path], emit=lambda event, /, level="info", **fields: told.append((event, fields)))
     assert [event for event, _ in told] == ["model", "model-bad"]
     (model_id,) = library.ids
-    assert library._shelves[model_id].model is None
+    assert [shelf.model for shelf in library._shelves] == [None]
     opened = library.get(model_id)
     assert opened is not None
     assert opened.model_id == model_id

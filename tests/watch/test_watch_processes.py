@@ -195,8 +195,12 @@ def test_once_says_whether_wrong_claims_stand(url: str, client: OpmlClient, mode
     assert dry.returncode == 6
     assert body["standing"] == ["0x" + claim.hex()]
     assert client.claim_games(claim) == []
-    # The ONNX file has another window and clock; the model is the same.
-    acting = start(*common, "-m", str(EXAMPLES / "mlp.onnx"))
+    # The ONNX file has another window and clock; the model is the same, but these are not everybody's taste.
+    onnx = (*common, "-m", str(EXAMPLES / "mlp.onnx"))
+    careful = start(*onnx)
+    body = json.loads(careful.communicate(timeout=120)[0])
+    assert (careful.returncode, body["games"], body["claims"]["skipped"]) == (0, 0, 1)
+    acting = start(*onnx, "--min-clock", "300", "--min-window", "300")
     assert json.loads(acting.communicate(timeout=120)[0])["games"] == 1
     assert acting.returncode == 6
     assert len(client.claim_games(claim)) == 1

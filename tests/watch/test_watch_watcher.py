@@ -124,7 +124,7 @@ def test_a_model_is_known_whatever_its_window_and_clock(world: World) -> None:
         return TinyModel(header) if model_id != world.model.model_id else get(model_id, header)
 
     library.get = open_it  # type: ignore[method-assign]
-    hasty = replace(tiny_header(), window=99, clock=77)
+    hasty = replace(tiny_header(), window=7777, clock=5555)
     world.client.register_model(hasty, "", world.liar)
     trace = TinyModel(hasty).infer_posted(inputs(1)).trace
     claim_id = world.client.claim(hasty.model_id, inputs(1), world.lie(trace).output_root, 1, world.liar)[0]
@@ -223,12 +223,19 @@ def test_a_wrong_claim_that_becomes_final_is_told(world: World) -> None:
     assert watcher.standing == [claim_id]
 
 
-def test_a_clock_that_is_shorter_than_a_rerun_is_warned_about(world: World) -> None:
-    world.claim(right=False)
+def test_nothing_is_bonded_where_the_clock_is_too_short_for_a_rerun(world: World) -> None:
+    """Of our own file, too: its terms are ours to choose, but not how fast this computer is."""
+    claim_id = world.claim(right=False)
     watcher = world.watcher()
-    watcher.traces.seconds = lambda model_id: CLOCK + 1.0  # type: ignore[method-assign]
+    watcher.traces.seconds = lambda model_id: CLOCK / 2 + 1.0  # type: ignore[method-assign]
+    # As if it had been known only after the re-run.
+    watcher._admit = lambda claim: watcher._new.add(claim.claim_id)  # type: ignore[method-assign]
     run_together(watcher)
-    assert [(f["clock"], f["seconds"]) for f in world.told("clock-short")] == [(CLOCK, CLOCK + 1.0)]
+    assert [(f["reason"], f["term"], f["clock"]) for f in world.told("claim-skipped")] == [
+        ("terms-refused", "clock", CLOCK)
+    ]
+    assert games(world, claim_id) == 0
+    assert watcher.standing == [claim_id]
 
 
 # Limits
