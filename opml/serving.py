@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from opml.chain.abi import artifact
@@ -15,7 +16,10 @@ from opml.dispute.keeper import POLL_SECONDS, Keeper, Sleep
 from opml.dispute.thinker import CLAIMS
 from opml.dispute.workshop import Failed, Job, Report
 from opml.errors import ChainError, OpmlError
+from opml.requestbook import Entry, RequestBook
+from opml.staking import ServeLimits, Stakes
 from opml.watch.library import Library
+from opml.watch.terms import TermsPolicy, kind
 from opml.watch.traces import GIB, Traces
 from vm.keccak import keccak256
 from vm.merkle import subtree_root
@@ -23,16 +27,21 @@ from vm.merkle import subtree_root
 if TYPE_CHECKING:
     from opml.header import ModelHeader
 
-# Blocks of requests that are read again at each look, for nodes that differ and chains that take blocks back.
-RECHECKED = 64
 # Gas of claim, acceptance, delivery and the share of the withdrawals, without what depends on sizes and the callback.
 GAS = 500_000
 # A zero byte costs less; EIP-7623's floor is 40 a byte, and the output is sent twice.
 GAS_PER_BYTE = 40
+# How much cheaper gas may become: a request that does not pay even then is not kept.
+HOPE = 10
+# Requests that are kept, and their bytes: those that pay best within the next day.
+MOST_REQUESTS = 4_096
+MOST_BYTES = 256 << 20
+DAY = 24 * 3600
 
 # Model and root of the input: what is run.
 Run = tuple[bytes, bytes]
 FindInput = Callable[[Request, str], bytes | None]
+STANDING = (ClaimStatus.PENDING, ClaimStatus.FINAL)
 
 
 @dataclass(frozen=True)
@@ -47,19 +56,7 @@ class Answer:
 class _Answered:
     run: Run
     answer: Answer
-
-
-@dataclass(frozen=True)
-class _Open:
-    """A request that is not closed, as its events have it."""
-
-    request: Request
-    input: bytes | None
-    input_uri: str
-
-    @property
-    def run(self) -> Run:
-        return self.request.terms.model_id, self.request.input_root
+    seconds: float
 
 
 class Server(Keeper):
@@ -69,6 +66,9 @@ class Server(Keeper):
     wei. With less than `margin` seconds to its deadline it is left alone: an acceptance that comes too late tells the
     answer for nothing. `find_input` gets the bytes of an input that did not come with its request. As a keeper it
     plays the games against its claims and collects its bonds; nothing survives it but the chain.
+
+    A bond is only put on what can be defended: on models with a clock and a window that `terms` allows and in which all
+    claims that stand can be run again here, within `limits`, and never again on a run on which one was lost.
     """
 
     def __init__(
@@ -79,6 +79,8 @@ class Server(Keeper):
         *,
         min_profit: int = 0,
         margin: int = 30,
+        terms: TermsPolicy | None = None,
+        limits: ServeLimits | None = None,
         find_input: FindInput = lambda request, uri: None,
         memory: int = 4 * GIB,
         emit: Emit = quiet,
@@ -87,10 +89,11 @@ class Server(Keeper):
         threads: int | None = None,
         outbox: Any = None,
     ) -> None:
+        self.traces = Traces(self._model_of, memory, emit)
         super().__init__(
             market.opml,
             account,
-            Traces(self._model_of, memory, emit),
+            self.traces,
             emit=emit,
             poll=poll,
             sleep=sleep,
@@ -99,19 +102,26 @@ class Server(Keeper):
         )
         self.market = market
         self.library = library
+        self.limits = limits or ServeLimits()
+        self._terms = terms or TermsPolicy()
         self._min_profit = min_profit
         self._margin = margin
         self._find_input = find_input
-        self._open: dict[bytes, _Open] = {}
-        self._states: dict[bytes, Mapping[str, Any]] = {}
-        # The block at which a request was seen to be closed: until that is old, the chain may take it back.
-        self._closed: dict[bytes, int] = {}
-        self._cursor = 0
+        self.book = RequestBook(market, self.address)
         self._answers: dict[Run, Answer] = {}
         self._trouble: dict[Run, tuple[int, float]] = {}
         self._told: dict[bytes, str] = {}
+        self._claims_on: dict[Run, set[bytes]] = {}
+        self._mine: set[bytes] = set()
+        self._bonding: set[Run] = set()
+        # Seconds to run a model again and hash it, by kind.
+        self._seconds: dict[ModelHeader, tuple[float, float]] = {}
+        self._headers: dict[bytes, Any] = {}
+        self._scanned = False
+        self._held_back: str | None = None
         self._abi = artifact("InferenceMarket").abi
         self._gas_price = 0
+        self._stakes = self._stakes_now()
         self._active = True
 
     # Observe
@@ -127,50 +137,109 @@ class Server(Keeper):
 
     @property
     def open_requests(self) -> int:
-        """Requests that are not closed, whoever has accepted them."""
-        return len(self._open) - len(self._closed)
+        """Requests that are not closed, whoever has accepted them, and that we may yet have to do with."""
+        return len(self.book.entries)
 
     @property
     def accepted(self) -> list[bytes]:
         """Requests that we have accepted and that are not delivered yet."""
-        return [request_id for request_id in self._open if self._live_claim_is_ours(request_id)]
+        return [request_id for request_id, entry in self.book.entries.items() if self._is_ours(entry)]
 
-    def look(self) -> bool:
-        """As every keeper's, and at the market."""
-        anything = super().look()
-        head, known = self.follower.head, len(self._open)
-        for request_id, request, given in self.market.posted(self._cursor):
-            self._open.setdefault(request_id, _Open(request, given.get("input"), given.get("uri", "")))
-        self._cursor = max(head - RECHECKED, 0)
-        self._states = {request_id: self.market.state(request_id) for request_id in self._open}
-        for request_id, state in self._states.items():
-            if state["status"] in (Status.OPEN, Status.ACCEPTED):
-                self._closed.pop(request_id, None)
-            elif head - self._closed.setdefault(request_id, head) > RECHECKED:
-                del self._open[request_id], self._closed[request_id]
-        runs = {found.run for found in self._open.values()}
+    def meet(self, claim_id: bytes) -> None:
+        """As every keeper's."""
+        super().meet(claim_id)
+        claim = self.ledger.claims.get(claim_id)
+        if claim is not None:
+            self._claims_on.setdefault(_run(claim), set()).add(claim_id)
+            if claim.prover == self.address:
+                self._mine.add(claim_id)
+
+    def survey(self) -> bool:
+        """A look at the market; whether there was anything new. Raises ChainError."""
+        head, news, self._scanned = self.follower.head, False, False
+        self._gas_price = from_quantity(self.client.chain.request("eth_gasPrice"))
+        while True:
+            news |= self.book.advance(head)
+            self._prune()
+            if not self.book.behind(head):
+                break
+        runs = {entry.run for entry in self.book.entries.values()}
         self._answers = {run: answer for run, answer in self._answers.items() if run in runs}
-        self._gas_price = from_quantity(self.client.chain.request("eth_gasPrice")) if self._open else 0
-        return anything or len(self._open) > known
+        self._trouble = {run: trouble for run, trouble in self._trouble.items() if run in runs}
+        self._told = {request_id: why for request_id, why in self._told.items() if request_id in self.book.entries}
+        self._bonding = {run for run in self._bonding if self.errands.under_way(("claim", *run))}
+        self._stakes = self._stakes_now()
+        if self._held_back is not None and self._stakes.refusal() is None:
+            self._held_back = None
+        return news
+
+    def _prune(self) -> None:
+        """Drops what we can never serve, and, of too many requests, those that pay least."""
+        for request_id, entry in list(self.book.entries.items()):
+            if self._is_ours(entry) or self.errands.under_way(("accept", request_id)):
+                continue
+            reason = self._hopeless(entry)
+            if reason is not None:
+                self._tell(request_id, entry, reason, "debug" if reason == "too-late" else "info")
+                self.book.drop(request_id)
+        for _ in self.book.drop_least(self._worth, MOST_REQUESTS, MOST_BYTES):
+            self._hold_back("requests")
+
+    def _hopeless(self, entry: Entry) -> str | None:
+        """Why a request will never be one for us."""
+        request, terms = entry.request, entry.request.terms
+        if self.now + self._margin > terms.deadline:
+            return "too-late"
+        header = self._header(terms.model_id)
+        if header is None or not self._has(terms.model_id, header):
+            return "unknown-model"
+        refusal = self._terms.refusal(header, self.library.headers, k=self.client.k, poll=self._poll)
+        if refusal is not None:
+            return refusal
+        best = request.max_price - request.royalty_of(request.max_price)
+        return "price" if best - self._cost(request, header) // HOPE < self._min_profit else None
+
+    def _worth(self, request_id: bytes, entry: Entry) -> float:
+        if self._is_ours(entry) or self.errands.under_way(("accept", request_id)):
+            return float("inf")
+        return entry.request.price_at(self.now + DAY)
+
+    def _has(self, model_id: bytes, header: "ModelHeader") -> bool:
+        if self.library.has(model_id, header):
+            return True
+        # Once a look: a request costs its maker less than our disk.
+        scan, self._scanned = not self._scanned, True
+        return scan and self.library.scan() and self.library.has(model_id, header)
 
     # Decide
 
     def more_runs(self) -> Iterator[Job]:
         """The models that are to be run for requests."""
         now = time.monotonic()
-        for _, found in self._wanted():
-            if found.run not in self._answers and self._trouble.get(found.run, (0, 0.0))[1] <= now:
-                yield Job(("answer", *found.run), (CLAIMS, found.request.terms.deadline), self._work(found))
+        for _, entry in self._wanted():
+            if entry.run not in self._answers and self._trouble.get(entry.run, (0, 0.0))[1] <= now:
+                yield Job(("answer", *entry.run), (CLAIMS, entry.request.terms.deadline), self._work(entry))
 
-    def _work(self, found: _Open) -> Callable[[Report], None]:
+    def _work(self, entry: Entry) -> Callable[[Report], None]:
+        header = self._header(entry.run[0])
+
         def work(report: Report) -> None:
-            model = self.library.get(found.run[0], self._header(found.run[0]))
-            data = self._input_of(found)
-            if model is None or data is None or subtree_root(data, model.header.input_level) != found.run[1]:
+            model = self.library.get(entry.run[0], header)
+            data = self._input_of(entry)
+            if model is None or data is None or subtree_root(data, model.header.input_level) != entry.run[1]:
                 raise ChainError("the input of the request is not the one that it was made for")
+            start = time.perf_counter()
             inference = model.infer_posted(data)
             ensure_checked(inference)
-            report(_Answered(found.run, Answer(inference.output, inference.output_root)))
+            run = time.perf_counter() - start
+            before, hashing = self._seconds.get(kind(header), (0.0, 0.0))
+            if not hashing:
+                # What a game will need, and nobody knows how long it takes here before it was done once.
+                start = time.perf_counter()
+                inference.trace.tile_root(inference.trace.tiles)
+                hashing = time.perf_counter() - start
+            self._seconds[kind(header)] = max(before, run), hashing
+            report(_Answered(entry.run, Answer(inference.output, inference.output_root), run + hashing))
 
         return work
 
@@ -179,6 +248,7 @@ class Server(Keeper):
         assert isinstance(answer, _Answered)
         self._answers[answer.run] = answer.answer
         self._trouble.pop(answer.run, None)
+        self.emit("answer", "debug", model=answer.run[0], seconds=round(answer.seconds, 6))
 
     def failed(self, failure: Failed) -> None:
         """A job that raised; one of ours is tried again later."""
@@ -191,46 +261,99 @@ class Server(Keeper):
         code = failure.error.code if isinstance(failure.error, OpmlError) else "internal"
         self.emit("run-failed", "error", model=run[0], code=code, reason=repr(failure.error), times=times)
 
-    def _wanted(self) -> Iterator[tuple[bytes, _Open]]:
+    def _wanted(self) -> Iterator[tuple[bytes, Entry]]:
         """Requests that nobody's claim stands for, and that we would answer now; the most urgent first."""
-        for request_id, found in sorted(self._open.items(), key=lambda item: item[1].request.terms.deadline):
-            if self._is_free(request_id):
-                reason = self._reason_against(found)
+        for request_id, entry in sorted(self.book.entries.items(), key=lambda item: item[1].request.terms.deadline):
+            if self._is_free(entry):
+                reason = self._reason_against(entry)
                 if reason is None:
-                    yield request_id, found
-                elif self._told.get(request_id) != reason:
-                    self._told[request_id] = reason
-                    self.emit("request-skipped", request=request_id, model=found.run[0], reason=reason)
+                    yield request_id, entry
+                else:
+                    self._tell(request_id, entry, reason)
 
-    def _is_free(self, request_id: bytes) -> bool:
-        state = self._states[request_id]
-        if state["status"] != Status.ACCEPTED:
-            return bool(state["status"] == Status.OPEN)
-        claim = self.ledger.claims.get(state["claimId"])
+    def _tell(self, request_id: bytes, entry: Entry, reason: str, level: str = "info") -> None:
+        if self._told.get(request_id) != reason:
+            self._told[request_id] = reason
+            self.emit("request-skipped", level, request=request_id, model=entry.run[0], reason=reason)
+
+    def _is_free(self, entry: Entry) -> bool:
+        if entry.status is not Status.ACCEPTED:
+            return True
+        claim = self.ledger.claims.get(entry.claim_id)
         return claim is not None and claim.status is ClaimStatus.REJECTED
 
-    def _live_claim_is_ours(self, request_id: bytes) -> bool:
-        state = self._states.get(request_id)
-        if state is None or state["status"] != Status.ACCEPTED:
-            return False
-        claim = self.ledger.claims.get(state["claimId"])
-        return claim is not None and claim.prover == self.address and claim.status is not ClaimStatus.REJECTED
+    def _is_ours(self, entry: Entry) -> bool:
+        return entry.status is Status.ACCEPTED and entry.prover == self.address and not self._is_free(entry)
 
-    def _reason_against(self, found: _Open) -> str | None:
-        request, terms = found.request, found.request.terms
+    def _reason_against(self, entry: Entry) -> str | None:
+        request, terms = entry.request, entry.request.terms
         if self.now + self._margin > terms.deadline:
             return "too-late"
-        header = self._header(terms.model_id)
-        if not self.library.has(terms.model_id, header) and not (
-            self.library.scan() and self.library.has(terms.model_id, header)
-        ):
-            return "unknown-model"
-        if self._input_of(found) is None:
-            return "no-input"
         price = request.price_at(self.now)
-        if price - request.royalty_of(price) - self._cost(request, header) < self._min_profit:
+        if price - request.royalty_of(price) - self._cost(request, self._header(terms.model_id)) < self._min_profit:
             return "price"
-        return None
+        if self._input_of(entry) is None:
+            return "no-input"
+        answer = self._answers.get(entry.run)
+        if self._own_claim(entry.run, answer) is not None or self.errands.under_way(("claim", *entry.run)):
+            return None
+        return self._reason_against_a_bond(entry, answer)
+
+    def _reason_against_a_bond(self, entry: Entry, answer: Answer | None) -> str | None:
+        claims = list(self._claims(entry.run))
+        for claim in claims:
+            if claim.prover == self.address:
+                if claim.status is ClaimStatus.REJECTED or (answer and claim.output_root != answer.output_root):
+                    return "lost-before"
+                continue
+            fits = claim.input_posted or entry.request.terms.accept_withheld
+            # Its prover can accept at any moment, for nothing; then our bond would be locked for nothing.
+            if answer and fits and claim.status in STANDING and claim.output_root == answer.output_root:
+                return "claimed"
+        header = self._header(entry.run[0])
+        if self._terms.refusal(
+            header, self.library.headers, k=self.client.k, seconds=self._work_ahead(header), poll=self._poll
+        ):
+            return "clock-short"
+        limit = self._stakes.refusal()
+        if limit is not None:
+            self._hold_back(limit)
+        return limit
+
+    def _work_ahead(self, header: "ModelHeader") -> float:
+        """Seconds until we could play a game about a new claim, if all that stand are challenged in the same block, and
+        the longest run has just begun."""
+        longest = max((run + hashing for run, hashing in self._seconds.values()), default=0.0)
+
+        def needed(model_id: bytes) -> float:
+            known = self._header(model_id)
+            measured = sum(self._seconds[kind(known)]) if kind(known) in self._seconds else longest
+            return max(measured, self.traces.seconds(model_id))
+
+        standing = sum(needed(self.ledger.claims[claim_id].model_id) for claim_id in self.purse.ours)
+        flying = sum(needed(model_id) for model_id, _ in self._bonding)
+        others = len(self.purse.ours) + len(self._bonding)
+        return needed(header.model_id) + standing + flying + (longest if others else 0.0)
+
+    def _stakes_now(self) -> Stakes:
+        return Stakes(
+            self.limits,
+            self.client.prover_bond,
+            self._gas_price,
+            sum(claim.status is ClaimStatus.REJECTED for claim in self._own()),
+            lambda: len(self.purse.ours) + len(self._bonding),
+            lambda: len(self._bonding),
+            cache(lambda: self.client.chain.balance(self.address)),
+        )
+
+    def _hold_back(self, limit: str) -> None:
+        """A limit keeps us from bonding; said once until it is another."""
+        if self._held_back != limit:
+            self._held_back = limit
+            if limit == "balance":
+                self.emit("poor", "error", bond_wei=self.client.prover_bond, reserve_wei=self._stakes.reserve)
+            else:
+                self.emit("limit-reached", "error", limit=limit)
 
     def _cost(self, request: Request, header: "ModelHeader") -> int:
         """Wei for the gas of an answer, at the node's present price."""
@@ -239,11 +362,14 @@ class Server(Keeper):
         gas = GAS + GAS_PER_BYTE * size + calls * request.terms.callback_gas
         return gas * self._gas_price
 
-    def _input_of(self, found: _Open) -> bytes | None:
-        return found.input if found.input is not None else self._find_input(found.request, found.input_uri)
+    def _input_of(self, entry: Entry) -> bytes | None:
+        return entry.input if entry.input is not None else self._find_input(entry.request, entry.input_uri)
 
     def _header(self, model_id: bytes) -> Any:
-        return self.ledger.headers.get(model_id) or self.client.model(model_id)
+        known = self.ledger.headers.get(model_id) or self._headers.get(model_id)
+        if known is None:
+            known = self._headers[model_id] = self.client.model(model_id)
+        return known
 
     def _model_of(self, claim: ClaimView) -> Any:
         return self.library.get(claim.model_id, self._header(claim.model_id))
@@ -252,47 +378,55 @@ class Server(Keeper):
 
     def act(self) -> bool:
         """As every keeper's, then what the market wants. Raises ChainError."""
-        return super().act() | self._accept() | self._deliver() | self._collect()
+        played = super().act()
+        # Not before: whoever makes the market slow to read must not hold up the games.
+        return self.survey() | self._accept() | self._deliver() | self._collect() | played
 
     def _accept(self) -> bool:
         """Claims what requests ask for, and accepts them with the claims."""
         sent = False
-        for request_id, found in self._wanted():
-            answer = self._answers.get(found.run)
+        for request_id, entry in self._wanted():
+            answer = self._answers.get(entry.run)
             if answer is None:
                 continue
-            claim = self._own_claim(found.run, answer)
-            names: dict[str, Any] = {"request": request_id, "model": found.run[0]}
+            claim = self._own_claim(entry.run, answer)
+            names: dict[str, Any] = {"request": request_id, "model": entry.run[0]}
             if claim is None:
-                sent |= self._claim(found, answer, names)
+                sent |= self._claim(entry, answer, names)
                 continue
-            data = self._abi.encode_call("accept", found.request, claim.claim, answer.output)
+            data = self._abi.encode_call("accept", entry.request, claim.claim, answer.output)
             sent |= self._send_market(("accept", request_id), "accept", data, claim=claim.claim_id, **names)
         return sent
 
-    def _claim(self, found: _Open, answer: Answer, names: Mapping[str, Any]) -> bool:
-        data, bond = self._input_of(found), self.client.prover_bond
-        if data is None or not self.errands.free(("claim", *found.run)):
-            return False
-        if self.client.chain.balance(self.address) < bond:
-            self.emit("poor", "error", bond_wei=bond, **names)
+    def _claim(self, entry: Entry, answer: Answer, names: Mapping[str, Any]) -> bool:
+        data, bond = self._input_of(entry), self.client.prover_bond
+        if data is None or not self.errands.free(("claim", *entry.run)):
             return False
         # Not random: who was stopped while his claim was under way, and does not see it yet, makes the same one again,
         # and is refused, instead of bonding twice.
-        nonce = int.from_bytes(keccak256(b"".join(found.run))[:8]) + len(list(self._own_claims(found.run)))
-        call = artifact("Opml").abi.encode_call("claim", found.run[0], data, answer.output_root, nonce)
-        return self.errands.send(("claim", *found.run), "claim", call, bond, **names)
+        own = sum(claim.prover == self.address for claim in self._claims(entry.run))
+        nonce = int.from_bytes(keccak256(b"".join(entry.run))[:8]) + own
+        call = artifact("Opml").abi.encode_call("claim", entry.run[0], data, answer.output_root, nonce)
+        sent = self.errands.send(("claim", *entry.run), "claim", call, bond, **names)
+        if sent:
+            self._bonding.add(entry.run)
+        return sent
 
-    def _own_claims(self, run: Run) -> Iterator[ClaimView]:
-        for claim in self.ledger.claims.values():
-            if claim.prover == self.address and (claim.model_id, claim.input_root) == run:
-                yield claim
+    def _claims(self, run: Run) -> Iterator[ClaimView]:
+        """Everybody's claims on a run."""
+        found = (self.ledger.claims.get(claim_id) for claim_id in self._claims_on.get(run, ()))
+        yield from (claim for claim in found if claim is not None)
 
-    def _own_claim(self, run: Run, answer: Answer) -> ClaimView | None:
-        """A claim of ours that answers it, posted before by us or by who we were before we were started again."""
-        standing = (ClaimStatus.PENDING, ClaimStatus.FINAL)
-        for claim in self._own_claims(run):
-            if claim.output_root == answer.output_root and claim.input_posted and claim.status in standing:
+    def _own(self) -> Iterator[ClaimView]:
+        found = (self.ledger.claims.get(claim_id) for claim_id in self._mine)
+        yield from (claim for claim in found if claim is not None)
+
+    def _own_claim(self, run: Run, answer: Answer | None) -> ClaimView | None:
+        """A claim of ours that answers it, posted before by us or by who we were before we were started again; before
+        the answer is known, one that may."""
+        for claim in self._claims(run):
+            fits = answer is None or claim.output_root == answer.output_root
+            if fits and claim.prover == self.address and claim.input_posted and claim.status in STANDING:
                 return claim
         return None
 
@@ -300,26 +434,31 @@ class Server(Keeper):
         """Delivers what is final; the purse makes it so."""
         sent = False
         for request_id in self.accepted:
-            claim = self.ledger.claims[self._states[request_id]["claimId"]]
+            entry = self.book.entries[request_id]
+            claim = self.ledger.claims[entry.claim_id]
             if claim.status is not ClaimStatus.FINAL or not self.errands.free(("deliver", request_id)):
                 continue
-            found = self._open[request_id]
-            known = self._answers.get(found.run)
+            known = self._answers.get(entry.run)
             output = known.output if known else self.market.output(request_id)
             if output is not None:
-                data = self._abi.encode_call("deliver", found.request, output)
+                data = self._abi.encode_call("deliver", entry.request, output)
                 sent |= self._send_market(("deliver", request_id), "deliver", data, request=request_id)
         return sent
 
     def _collect(self) -> bool:
         """Withdraws what the market owes us."""
-        if not self.errands.free("market-withdraw"):
+        if not (self.book.paid and self.errands.free("market-withdraw")):
             return False
         credit = self.market.credit(self.address)
         if not credit:
+            self.book.paid = False
             return False
         data = self._abi.encode_call("withdraw", self.address)
         return self._send_market("market-withdraw", "withdraw", data, credit_wei=credit)
 
     def _send_market(self, key: Any, kind: str, data: bytes, **fields: Any) -> bool:
         return self.errands.send(key, kind, data, to=self.market.address, **fields)
+
+
+def _run(claim: ClaimView) -> Run:
+    return claim.model_id, claim.input_root

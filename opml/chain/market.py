@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 BPS = 10_000
 _REQUESTED = ("Requested", "RequestInput", "RequestInputAt")
+# All that a request's course consists of.
+_COURSE = (*_REQUESTED, "Accepted", "Delivered", "Refunded")
 _EVENTS_HINT = "the node may have dropped old events: ask another one"
 
 
@@ -179,6 +181,11 @@ class MarketClient:
     def posted(self, from_block: int | None = None) -> list[tuple[bytes, Request, Mapping[str, Any]]]:
         """Requests by their events alone, oldest first: id, request, and `input` or `uri` as they came with it."""
         return self._posted(self.contract.events(_REQUESTED, from_block=from_block))
+
+    def logs(self, from_block: int, to_block: int, request_id: bytes | None = None) -> list[Log]:
+        """What happened to requests, or to one, in these blocks, in order; `contract.decoded` reads it."""
+        topics = [[self.contract.abi.topic(name) for name in _COURSE], request_id]
+        return self.chain.logs(self.address, topics, max(from_block, self.contract.from_block), to_block)
 
     def state(self, request_id: bytes) -> Mapping[str, Any]:
         """What the contract keeps of a request: status, price, claimId, outputHash."""

@@ -13,8 +13,10 @@ from opml.cli.options import dims_option, emit, json_option, key_options, rpc_op
 from opml.cli.watch import GRACE_SECONDS, Ether, Size
 from opml.errors import InputError
 from opml.serving import Server
+from opml.staking import ServeLimits
 from opml.watch.library import Library
 from opml.watch.log import LEVELS, EventLog
+from opml.watch.terms import TermsPolicy
 
 
 @click.command("serve")
@@ -52,6 +54,34 @@ from opml.watch.log import LEVELS, EventLog
     show_default=True,
     help="Seconds before its deadline from which a request is left alone.",
 )
+@click.option("--max-stake", type=Ether(), default="10", show_default=True, help="Ether in bonds at once.")
+@click.option(
+    "--max-loss",
+    type=Ether(),
+    show_default="one bond",
+    help="Ether in lost bonds, in all, after which nothing new is claimed.",
+)
+@click.option(
+    "--min-clock",
+    type=click.IntRange(0),
+    metavar="SECONDS",
+    show_default="3600, or as in your file if that is less",
+    help="Least clock of a model that is yours but for window and clock.",
+)
+@click.option(
+    "--min-window",
+    type=click.IntRange(0),
+    metavar="SECONDS",
+    show_default="600, or as in your file if that is less",
+    help="Least window of such a model.",
+)
+@click.option(
+    "--max-window",
+    type=click.IntRange(1),
+    metavar="SECONDS",
+    show_default="30 days, or as in your file if that is more",
+    help="Greatest window of such a model: so long your bond is locked.",
+)
 @click.option(
     "--inputs",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -74,6 +104,11 @@ def serve_command(
     one_phase: bool,
     min_profit: int,
     margin: int,
+    max_stake: int,
+    max_loss: int | None,
+    min_clock: int | None,
+    min_window: int | None,
+    max_window: int | None,
     inputs: Path | None,
     memory: int,
     once: bool,
@@ -86,6 +121,12 @@ def serve_command(
 
     Killed at any moment, it reads the chain and goes on; it keeps no state. Run it until what it has accepted is
     delivered: a claim that nobody defends can be lost to anybody.
+
+    Anybody may register your model with another clock and window, and ask for it. Bonds are put only on the models of
+    your files as they are, and on variants within --min-clock, --min-window and --max-window; and only while the clock
+    leaves twice the time that it takes here to run all that is claimed again. Ether for the gas of a whole defence of
+    each claim stays in the account, at five times the present price. On what a bond was lost on, no other is put; nor
+    where somebody else has claimed the same answer. An ONNX file's own terms are opml's defaults; an image has its own.
 
     \b
     Examples:
@@ -113,6 +154,8 @@ def serve_command(
         library,
         min_profit=min_profit,
         margin=margin,
+        terms=TermsPolicy(min_clock, min_window, max_window),
+        limits=ServeLimits(max_stake, max_loss),
         find_input=find_input,
         memory=memory,
         emit=log,

@@ -21,6 +21,7 @@ from vm.merkle import subtree_root
 
 MODEL = str(MODELS / "mlp.onnx")
 TIMES = ("--window", "60", "--clock", "60")
+LIMITS = ("--min-window", "60", "--min-clock", "60")
 AUTHOR, REQUESTER, PROVER, STRANGER = dev_accounts()[:4]
 Market = Callable[..., Any]
 
@@ -75,7 +76,7 @@ def shown(market: Market, request_id: str) -> Any:
 
 
 def serve(market: Market, *options: str) -> Any:
-    return market("serve", "--model", MODEL, "--once", "--poll", "0.01", *options, account=PROVER)
+    return market("serve", "--model", MODEL, "--once", "--poll", "0.01", *LIMITS, *options, account=PROVER)
 
 
 def test_from_publishing_to_the_money(market: Market, chain: Chain, published: str) -> None:
@@ -135,7 +136,7 @@ def test_words_for_people(say: Callable[..., Result], market: Market, published:
     assert f"{request_id} open" in text
     assert "0.05 to 0.05 ether, for " in text
     assert "delivered" in text
-    log = say("serve", "--model", MODEL, "--once", "--poll", "0.01", account=PROVER)
+    log = say("serve", "--model", MODEL, "--once", "--poll", "0.01", *LIMITS, account=PROVER)
     assert log.exit_code == 0
     assert "sent kind=accept" in log.stderr
     text = say("list", request_id, "--model", MODEL, *TIMES).stdout
