@@ -81,7 +81,8 @@ class Ledger:
 
     `models` gives the header of a model that no event announced, where events begin after its registration.
     `prover_bond` is the contract's, of which credit consists. `contract` is its chain's number and its address: what
-    claims and games say is then checked against their ids. `history`: how many blocks can be taken back.
+    claims and games say is then checked against their ids. `history`: how many blocks can be taken back. Where
+    `forgets` is set, the inputs of claims that were settled before those blocks are dropped: for daemons.
 
     Everything raises ChainError where the events contradict each other: the node has lost or made up some.
     """
@@ -95,6 +96,7 @@ class Ledger:
         history: int = HISTORY,
     ) -> None:
         self.k = k
+        self.forgets = False
         self.prover_bond = prover_bond
         self.claims: dict[bytes, ClaimView] = {}
         self.games: dict[bytes, GameView] = {}
@@ -108,6 +110,8 @@ class Ledger:
         self._games_of: dict[bytes, dict[bytes, None]] = {}
         self._open: dict[bytes, int] = {}
         self._totals: dict[str, int] = {}
+        # Claims by the block in which they may have been settled, oldest first.
+        self._settled: deque[tuple[int, bytes]] = deque()
         self._journal = _Journal(history)
 
     # Reading
@@ -158,14 +162,31 @@ class Ledger:
                     raise ChainError("events that are not in the chain's order", "the node may have changed its mind")
                 index = entry.index
                 self._take(entry)
+                if entry.name in ("ClaimFinalised", "ClaimRejected", "GameEnded"):
+                    self._note_end(entry)
         except BaseException:
             if first is not None:
                 self.rewind(first)
             raise
+        if self.forgets:
+            self._forget()
 
     def rewind(self, block: int) -> None:
         """Forgets the events of `block` and of all blocks after it."""
         self._journal.rewind(block)
+
+    def _note_end(self, entry: Entry) -> None:
+        args = entry.args
+        claim_id = self.games[args["gameId"]].claim_id if entry.name == "GameEnded" else args["claimId"]
+        self._settled.append((entry.block, claim_id))
+
+    def _forget(self) -> None:
+        """Drops inputs that nobody needs any more. That is not taken back: nor is what made them superfluous."""
+        while self._settled and self._settled[0][0] < self._journal.floor:
+            claim = self.claims.get(self._settled.popleft()[1])
+            if claim and claim.status is not ClaimStatus.PENDING and not claim.open_games:
+                self.claims[claim.claim_id] = replace(claim, input=b"")
+                self.posted_inputs.pop(claim.claim_id, None)
 
     def _take(self, entry: Entry) -> None:
         if entry.name in GAME_EVENTS:

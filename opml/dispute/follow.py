@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from opml.chain.hexa import from_hex, from_quantity
-from opml.chain.ledger import Entry
+from opml.chain.ledger import Entry, Ledger
 from opml.errors import ChainError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Follower:
         if scope:
             begun = [entry.block for claim_id in scope for entry in client.history(claim_id)[:1]]
             self._floor = min(begun, default=client.from_block) - 1
-        self.ledger = client.ledger()
+        self.ledger = self._empty_ledger()
         self.head = self._floor
         self.timestamp = 0
         # Heads at which we have looked, by number, oldest first.
@@ -109,6 +109,11 @@ class Follower:
                 self.news.games.add(entry.args["gameId"])
             if "claimId" in entry.args:
                 self.news.claims.add(entry.args["claimId"])
+
+    def _empty_ledger(self) -> Ledger:
+        ledger = self._client.ledger()
+        ledger.forgets = True
+        return ledger
 
     def _common(self, number: int, block_hash: bytes, parent: bytes) -> int:
         """The newest block that we know and that is still in the chain."""
@@ -166,7 +171,7 @@ class Follower:
                 self.ledger.rewind(base + 1)
             except ChainError:
                 base = self._floor
-                self.ledger = self._client.ledger()
+                self.ledger = self._empty_ledger()
             self.news.rewound = base if self.news.rewound is None else min(base, self.news.rewound)
         while self._recent and self._recent[-1].block > base:
             self._recent.pop()

@@ -2,17 +2,18 @@
 
 import io
 from dataclasses import replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dispute_tiny import CLOCK, tiny_header
+from dispute_tiny import CLOCK, WINDOW, tiny_header
 from hypothesis import given
 from hypothesis import strategies as st
 from watch_world import CHALLENGER_BOND, TinyModel, World, inputs, run_together
 
 from opml.chain.hexa import quantity
+from opml.chain.ledger import Ledger
 from opml.dispute.game import ClaimStatus, ClaimView, Role
 from opml.errors import ImageError, UnsupportedError
 from opml.header import ModelHeader
@@ -314,3 +315,35 @@ def test_what_cannot_be_printed_does_not_reach_the_terminal(text: str) -> None:
     EventLog(stream)("claim-skipped", "warning", uris=[text], uri=text)
     line = stream.getvalue().removesuffix("\n")
     assert line.isprintable()
+
+
+# Memory
+
+
+def test_inputs_of_claims_settled_long_ago_are_forgotten(world: World) -> None:
+    old = world.claim(right=True, number=1)
+    played = world.claim(right=False, number=2)
+    watcher = world.watcher()
+    run_together(watcher, world.liar_keeper(Role.PROVER))
+    world.chain.advance(WINDOW + 1)
+    world.client.finalise(old, world.liar)
+    open_ = world.claim(right=True, number=3)
+    begun = world.chain.block_number()
+    for number in range(5):
+        world.claim(right=True, number=10 + number)
+    entries = world.client.entries(world.client.from_block, world.chain.block_number())
+
+    def inputs_known(history: int, forgets: bool) -> list[bool]:
+        ledger = Ledger(world.client.k, world.client.model, history=history)
+        ledger.forgets = forgets
+        for _, block in groupby(entries, key=lambda entry: entry.block):
+            ledger.apply(block)
+        if history == 3:
+            ledger.rewind(begun + 3)
+        return [bool(ledger.claims[c].input) and c in ledger.posted_inputs for c in (old, played, open_)]
+
+    assert inputs_known(3, forgets=True) == [False, False, True]
+    # Not while the chain could take the settlement back, nor for those who have not asked for it.
+    assert inputs_known(100, forgets=True) == [True, True, True]
+    assert inputs_known(3, forgets=False) == [True, True, True]
+    assert watcher.ledger.forgets
