@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from opml.chain.abi import artifact
@@ -17,7 +16,7 @@ from opml.dispute.thinker import CLAIMS
 from opml.dispute.workshop import Failed, Job, Report
 from opml.errors import ChainError, OpmlError
 from opml.requestbook import Entry, RequestBook
-from opml.staking import ServeLimits, Stakes
+from opml.staking import Bonds, Run, ServeLimits
 from opml.watch.library import Library
 from opml.watch.terms import TermsPolicy, kind
 from opml.watch.traces import GIB, Traces
@@ -38,10 +37,7 @@ MOST_REQUESTS = 4_096
 MOST_BYTES = 256 << 20
 DAY = 24 * 3600
 
-# Model and root of the input: what is run.
-Run = tuple[bytes, bytes]
 FindInput = Callable[[Request, str], bytes | None]
-STANDING = (ClaimStatus.PENDING, ClaimStatus.FINAL)
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,8 @@ class Answer:
 class _Answered:
     run: Run
     answer: Answer
-    seconds: float
+    run_seconds: float
+    hash_seconds: float
 
 
 class Server(Keeper):
@@ -102,8 +99,7 @@ class Server(Keeper):
         )
         self.market = market
         self.library = library
-        self.limits = limits or ServeLimits()
-        self._terms = terms or TermsPolicy()
+        self.bonds = Bonds(self, limits or ServeLimits(), terms or TermsPolicy(), poll)
         self._min_profit = min_profit
         self._margin = margin
         self._find_input = find_input
@@ -111,17 +107,10 @@ class Server(Keeper):
         self._answers: dict[Run, Answer] = {}
         self._trouble: dict[Run, tuple[int, float]] = {}
         self._told: dict[bytes, str] = {}
-        self._claims_on: dict[Run, set[bytes]] = {}
-        self._mine: set[bytes] = set()
-        self._bonding: set[Run] = set()
-        # Seconds to run a model again and hash it, by kind.
-        self._seconds: dict[ModelHeader, tuple[float, float]] = {}
         self._headers: dict[bytes, Any] = {}
         self._scanned = False
-        self._held_back: str | None = None
         self._abi = artifact("InferenceMarket").abi
         self._gas_price = 0
-        self._stakes = self._stakes_now()
         self._active = True
 
     # Observe
@@ -150,9 +139,7 @@ class Server(Keeper):
         super().meet(claim_id)
         claim = self.ledger.claims.get(claim_id)
         if claim is not None:
-            self._claims_on.setdefault(_run(claim), set()).add(claim_id)
-            if claim.prover == self.address:
-                self._mine.add(claim_id)
+            self.bonds.meet(claim)
 
     def survey(self) -> bool:
         """A look at the market; whether there was anything new. Raises ChainError."""
@@ -167,10 +154,7 @@ class Server(Keeper):
         self._answers = {run: answer for run, answer in self._answers.items() if run in runs}
         self._trouble = {run: trouble for run, trouble in self._trouble.items() if run in runs}
         self._told = {request_id: why for request_id, why in self._told.items() if request_id in self.book.entries}
-        self._bonding = {run for run in self._bonding if self.errands.under_way(("claim", *run))}
-        self._stakes = self._stakes_now()
-        if self._held_back is not None and self._stakes.refusal() is None:
-            self._held_back = None
+        self.bonds.refresh(self._gas_price)
         return news
 
     def _prune(self) -> None:
@@ -182,18 +166,19 @@ class Server(Keeper):
             if reason is not None:
                 self._tell(request_id, entry, reason, "debug" if reason == "too-late" else "info")
                 self.book.drop(request_id)
-        for _ in self.book.drop_least(self._worth, MOST_REQUESTS, MOST_BYTES):
-            self._hold_back("requests")
+        dropped = self.book.drop_least(self._worth, MOST_REQUESTS, MOST_BYTES)
+        if dropped:
+            self.emit("requests-dropped", "warning", requests=len(dropped))
 
     def _hopeless(self, entry: Entry) -> str | None:
         """Why a request will never be one for us."""
         request, terms = entry.request, entry.request.terms
         if self.now + self._margin > terms.deadline:
             return "too-late"
-        header = self._header(terms.model_id)
+        header = self.header(terms.model_id)
         if header is None or not self._has(terms.model_id, header):
             return "unknown-model"
-        refusal = self._terms.refusal(header, self.library.headers, k=self.client.k, poll=self._poll)
+        refusal = self.bonds.terms_against(header)
         if refusal is not None:
             return refusal
         best = request.max_price - request.royalty_of(request.max_price)
@@ -221,7 +206,7 @@ class Server(Keeper):
                 yield Job(("answer", *entry.run), (CLAIMS, entry.request.terms.deadline), self._work(entry))
 
     def _work(self, entry: Entry) -> Callable[[Report], None]:
-        header = self._header(entry.run[0])
+        header = self.header(entry.run[0])
 
         def work(report: Report) -> None:
             model = self.library.get(entry.run[0], header)
@@ -232,14 +217,13 @@ class Server(Keeper):
             inference = model.infer_posted(data)
             ensure_checked(inference)
             run = time.perf_counter() - start
-            before, hashing = self._seconds.get(kind(header), (0.0, 0.0))
-            if not hashing:
+            hashing = 0.0
+            if kind(header) not in self.bonds.seconds:
                 # What a game will need, and nobody knows how long it takes here before it was done once.
                 start = time.perf_counter()
                 inference.trace.tile_root(inference.trace.tiles)
                 hashing = time.perf_counter() - start
-            self._seconds[kind(header)] = max(before, run), hashing
-            report(_Answered(entry.run, Answer(inference.output, inference.output_root), run + hashing))
+            report(_Answered(entry.run, Answer(inference.output, inference.output_root), run, hashing))
 
         return work
 
@@ -248,7 +232,8 @@ class Server(Keeper):
         assert isinstance(answer, _Answered)
         self._answers[answer.run] = answer.answer
         self._trouble.pop(answer.run, None)
-        self.emit("answer", "debug", model=answer.run[0], seconds=round(answer.seconds, 6))
+        self.bonds.measured(self.header(answer.run[0]), answer.run_seconds, answer.hash_seconds)
+        self.emit("answer", "debug", model=answer.run[0], seconds=round(answer.run_seconds, 6))
 
     def failed(self, failure: Failed) -> None:
         """A job that raised; one of ours is tried again later."""
@@ -290,70 +275,15 @@ class Server(Keeper):
         if self.now + self._margin > terms.deadline:
             return "too-late"
         price = request.price_at(self.now)
-        if price - request.royalty_of(price) - self._cost(request, self._header(terms.model_id)) < self._min_profit:
+        if price - request.royalty_of(price) - self._cost(request, self.header(terms.model_id)) < self._min_profit:
             return "price"
         if self._input_of(entry) is None:
             return "no-input"
         answer = self._answers.get(entry.run)
-        if self._own_claim(entry.run, answer) is not None or self.errands.under_way(("claim", *entry.run)):
+        root = answer.output_root if answer else None
+        if self.bonds.own(entry.run, root) is not None or self.errands.under_way(("claim", *entry.run)):
             return None
-        return self._reason_against_a_bond(entry, answer)
-
-    def _reason_against_a_bond(self, entry: Entry, answer: Answer | None) -> str | None:
-        claims = list(self._claims(entry.run))
-        for claim in claims:
-            if claim.prover == self.address:
-                if claim.status is ClaimStatus.REJECTED or (answer and claim.output_root != answer.output_root):
-                    return "lost-before"
-                continue
-            fits = claim.input_posted or entry.request.terms.accept_withheld
-            # Its prover can accept at any moment, for nothing; then our bond would be locked for nothing.
-            if answer and fits and claim.status in STANDING and claim.output_root == answer.output_root:
-                return "claimed"
-        header = self._header(entry.run[0])
-        if self._terms.refusal(
-            header, self.library.headers, k=self.client.k, seconds=self._work_ahead(header), poll=self._poll
-        ):
-            return "clock-short"
-        limit = self._stakes.refusal()
-        if limit is not None:
-            self._hold_back(limit)
-        return limit
-
-    def _work_ahead(self, header: "ModelHeader") -> float:
-        """Seconds until we could play a game about a new claim, if all that stand are challenged in the same block, and
-        the longest run has just begun."""
-        longest = max((run + hashing for run, hashing in self._seconds.values()), default=0.0)
-
-        def needed(model_id: bytes) -> float:
-            known = self._header(model_id)
-            measured = sum(self._seconds[kind(known)]) if kind(known) in self._seconds else longest
-            return max(measured, self.traces.seconds(model_id))
-
-        standing = sum(needed(self.ledger.claims[claim_id].model_id) for claim_id in self.purse.ours)
-        flying = sum(needed(model_id) for model_id, _ in self._bonding)
-        others = len(self.purse.ours) + len(self._bonding)
-        return needed(header.model_id) + standing + flying + (longest if others else 0.0)
-
-    def _stakes_now(self) -> Stakes:
-        return Stakes(
-            self.limits,
-            self.client.prover_bond,
-            self._gas_price,
-            sum(claim.status is ClaimStatus.REJECTED for claim in self._own()),
-            lambda: len(self.purse.ours) + len(self._bonding),
-            lambda: len(self._bonding),
-            cache(lambda: self.client.chain.balance(self.address)),
-        )
-
-    def _hold_back(self, limit: str) -> None:
-        """A limit keeps us from bonding; said once until it is another."""
-        if self._held_back != limit:
-            self._held_back = limit
-            if limit == "balance":
-                self.emit("poor", "error", bond_wei=self.client.prover_bond, reserve_wei=self._stakes.reserve)
-            else:
-                self.emit("limit-reached", "error", limit=limit)
+        return self.bonds.reason_against(entry.run, self.header(terms.model_id), root, terms.accept_withheld)
 
     def _cost(self, request: Request, header: "ModelHeader") -> int:
         """Wei for the gas of an answer, at the node's present price."""
@@ -365,14 +295,15 @@ class Server(Keeper):
     def _input_of(self, entry: Entry) -> bytes | None:
         return entry.input if entry.input is not None else self._find_input(entry.request, entry.input_uri)
 
-    def _header(self, model_id: bytes) -> Any:
+    def header(self, model_id: bytes) -> Any:
+        """The header of a registered model. Raises ChainError."""
         known = self.ledger.headers.get(model_id) or self._headers.get(model_id)
         if known is None:
             known = self._headers[model_id] = self.client.model(model_id)
         return known
 
     def _model_of(self, claim: ClaimView) -> Any:
-        return self.library.get(claim.model_id, self._header(claim.model_id))
+        return self.library.get(claim.model_id, self.header(claim.model_id))
 
     # Act
 
@@ -389,7 +320,7 @@ class Server(Keeper):
             answer = self._answers.get(entry.run)
             if answer is None:
                 continue
-            claim = self._own_claim(entry.run, answer)
+            claim = self.bonds.own(entry.run, answer.output_root)
             names: dict[str, Any] = {"request": request_id, "model": entry.run[0]}
             if claim is None:
                 sent |= self._claim(entry, answer, names)
@@ -404,31 +335,13 @@ class Server(Keeper):
             return False
         # Not random: who was stopped while his claim was under way, and does not see it yet, makes the same one again,
         # and is refused, instead of bonding twice.
-        own = sum(claim.prover == self.address for claim in self._claims(entry.run))
+        own = sum(claim.prover == self.address for claim in self.bonds.claims(entry.run))
         nonce = int.from_bytes(keccak256(b"".join(entry.run))[:8]) + own
         call = artifact("Opml").abi.encode_call("claim", entry.run[0], data, answer.output_root, nonce)
         sent = self.errands.send(("claim", *entry.run), "claim", call, bond, **names)
         if sent:
-            self._bonding.add(entry.run)
+            self.bonds.sent(entry.run)
         return sent
-
-    def _claims(self, run: Run) -> Iterator[ClaimView]:
-        """Everybody's claims on a run."""
-        found = (self.ledger.claims.get(claim_id) for claim_id in self._claims_on.get(run, ()))
-        yield from (claim for claim in found if claim is not None)
-
-    def _own(self) -> Iterator[ClaimView]:
-        found = (self.ledger.claims.get(claim_id) for claim_id in self._mine)
-        yield from (claim for claim in found if claim is not None)
-
-    def _own_claim(self, run: Run, answer: Answer | None) -> ClaimView | None:
-        """A claim of ours that answers it, posted before by us or by who we were before we were started again; before
-        the answer is known, one that may."""
-        for claim in self._claims(run):
-            fits = answer is None or claim.output_root == answer.output_root
-            if fits and claim.prover == self.address and claim.input_posted and claim.status in STANDING:
-                return claim
-        return None
 
     def _deliver(self) -> bool:
         """Delivers what is final; the purse makes it so."""
@@ -458,7 +371,3 @@ class Server(Keeper):
 
     def _send_market(self, key: Any, kind: str, data: bytes, **fields: Any) -> bool:
         return self.errands.send(key, kind, data, to=self.market.address, **fields)
-
-
-def _run(claim: ClaimView) -> Run:
-    return claim.model_id, claim.input_root

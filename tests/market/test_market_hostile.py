@@ -72,18 +72,12 @@ def test_a_sane_variant_and_one_that_the_operator_allows_are_served(scene: Scene
 def test_no_bond_where_the_computer_is_too_slow_for_the_clock(scene: Scene) -> None:
     request_id, heard = scene.request(4, touched=22), Heard()
     server = scene.server(emit=heard)
-    inner = server._work
+    inner = server.take
 
-    def slow(entry: Any) -> Any:
-        work = inner(entry)
+    def take(answer: Any) -> None:
+        inner(replace(answer, run_seconds=200.0, hash_seconds=200.0))
 
-        def measured(report: Any) -> None:
-            work(report)
-            server._seconds = {kind: (200.0, 200.0) for kind in server._seconds}
-
-        return measured
-
-    server._work = slow  # type: ignore[method-assign]
+    server.take = take  # type: ignore[method-assign]
     settle(server)
     assert heard.reasons[request_id] == "clock-short"
     assert status(scene, request_id) is Status.OPEN
@@ -94,8 +88,7 @@ def test_no_more_bonds_than_can_be_run_again_within_the_clock(scene: Scene) -> N
     inner = server.take
 
     def take(answer: Any) -> None:
-        inner(answer)
-        server._seconds = {kind: (50.0, 30.0) for kind in server._seconds}
+        inner(replace(answer, run_seconds=50.0, hash_seconds=30.0))
 
     server.take = take  # type: ignore[method-assign]
     settle(server)
