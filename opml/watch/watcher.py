@@ -32,7 +32,7 @@ SCANNED = 10
 # Gas of all that a side does in one game, withdrawal included, with some room: docs/protocol.md has what was measured.
 GAME_GAS = {Role.PROVER: 900_000, Role.CHALLENGER: 600_000}
 # Prices may rise while games are played.
-PRICE_RISE = 2
+PRICE_RISE = 5
 BONDS_LOST = 3
 
 

@@ -98,6 +98,19 @@ def test_no_bond_is_put_on_hostile_terms(world: World, changes: dict[str, int]) 
     assert games(world, honest) == 1
 
 
+def test_no_more_games_are_begun_than_there_is_time_for(world: World) -> None:
+    """Each may need its own trace, while all their clocks run."""
+    claims = [world.claim(right=False, number=number) for number in range(5)]
+    watcher = world.watcher()
+    watcher.traces.seconds = lambda model_id: CLOCK / 5  # type: ignore[method-assign]
+    for _ in range(4):
+        watcher.tick()
+    assert [games(world, claim_id) for claim_id in claims] == [1, 1, 0, 0, 0]
+    assert [(f["limit"], f["claims"]) for f in world.told("limit-reached")] == [("clock", 3)]
+    run_together(watcher, world.liar_keeper(Role.PROVER))
+    assert {world.status(claim_id) for claim_id in claims} == {ClaimStatus.REJECTED}
+
+
 def test_a_watcher_that_loses_begins_nothing_new_and_plays_on(world: World) -> None:
     first = world.claim(right=False, number=1)
     watcher, liar = world.watcher(limits=Limits(loss=2 * CHALLENGER_BOND)), world.liar_keeper(Role.PROVER)
