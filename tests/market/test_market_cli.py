@@ -130,6 +130,15 @@ def test_a_price_too_low_is_left_alone(market: Market, published: str) -> None:
     assert request_id not in serve(market, "--min-profit", "0.06")["accepted"]
 
 
+def test_a_demonstrations_times_have_to_be_allowed(market: Market, published: str) -> None:
+    request_id = ask(market, 2)
+    words = ("serve", "--model", MODEL, "--once", "--poll", "0.01")
+    assert request_id not in market(*words, account=PROVER)["accepted"]
+    assert request_id not in market(*words, "--min-clock", "60", account=PROVER)["accepted"]
+    assert request_id not in serve(market, "--max-stake", "0.5")["accepted"], "less than one bond"
+    assert request_id in serve(market)["accepted"]
+
+
 def test_words_for_people(say: Callable[..., Result], market: Market, published: str) -> None:
     request_id = ask(market, 8)
     text = say("list").stdout

@@ -55,6 +55,9 @@ def test_from_a_request_to_the_provers_money(scene: Scene) -> None:
     settle(server)
     assert status(scene, request_id) is Status.ACCEPTED
     assert server.accepted == [request_id]
+    ((run, hashing),) = server.bonds.seconds.values()
+    assert run > 0, "how long a game's preparation takes was measured before the bond"
+    assert hashing > 0
     assert scene.market.output(request_id) == scene.infer(7, 2).output
     scene.chain.advance(window(scene))
     settle(server)
