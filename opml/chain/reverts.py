@@ -17,7 +17,8 @@ _REVERT_WORDS = ("revert", "vm exception", "invalid opcode", "out of gas")
 
 # What a person can do about the refusals that are not a program's mistake.
 HINTS: Final = {
-    "UnknownModel": "register the model first",
+    "UnknownModel": "publish it first, with `opml prove` or `opml market publish`; another --window, --clock or --dim"
+    " makes another model id",
     "UnknownClaim": "check the claim's id, and that contract and chain are the right ones",
     "UnknownGame": "check the game's id, and that contract and chain are the right ones",
     "ClaimExists": "the same claim was posted before: use another nonce",
@@ -30,6 +31,11 @@ HINTS: Final = {
     "WindowOpen": "wait until the claim's deadline has passed",
     "GamesOpen": "a game against the claim is still being played",
     "NothingToWithdraw": "the contract owes this account nothing (yet)",
+    "AlreadyPublished": "this account has published the model before, and a royalty is for good",
+    "NotPublished": "the registrant has not published this model: name who has, or leave --registrant out",
+    "BadTerms": "the deadline has to be in the future, the lowest price at most the highest, and not 0x0 be refunded",
+    "RequestClosed": "the request has been delivered or refunded already: look at it with `opml market list`",
+    "TooEarly": "a request is given back once its deadline has passed: `opml market list` shows it",
 }
 
 

@@ -6,6 +6,7 @@ import click
 
 from opml.cli.options import ADDRESS, contract_option, emit, json_option, key_options, rpc_option
 from opml.cli.session import open_session, receipt_json
+from opml.errors import InputError
 
 
 @click.command("delegate")
@@ -31,6 +32,8 @@ def command(
     """
     session = open_session(rpc, contract, keystore, key_env)
     account = session.account()
+    if delegate == account.address and not remove:
+        raise InputError(f"{delegate} is the key's own account: it plays for itself", "name another account")
     receipt = session.client.set_delegate(delegate, not remove, account)
     if as_json:
         emit({"party": account.address, "delegate": delegate, "allowed": not remove, "sent": receipt_json(receipt)})

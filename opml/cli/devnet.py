@@ -42,7 +42,7 @@ def command(port: int, data: Path, k: int, as_json: bool) -> None:
         with connect(devnet.url) as chain:
             address, chain_id = ensure_dev_contract(chain, k=k), chain.chain_id
             market = ensure_dev_market(chain)
-        accounts = [{"address": a.address, "key": "0x" + bytes(a.key).hex()} for a in dev_accounts()[:3]]
+        accounts = [{"address": a.address, "key": "0x" + bytes(a.key).hex()} for a in dev_accounts()]
         if as_json:
             body = {"url": devnet.url, "chain_id": chain_id, "contract": address, "market": market}
             emit(body | {"accounts": accounts, "data": data})

@@ -8,7 +8,9 @@ import numpy as np
 
 from opml.chain.market import BPS, NOBODY, MarketClient, RequestView, Status, Terms
 from opml.cli.market_session import market_option, open_market
+from opml.cli.numbers import BasisPoints
 from opml.cli.options import (
+    ADDRESS,
     console,
     emit,
     inputs_option,
@@ -43,6 +45,12 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
         return int(number) * unit
 
 
+def _paid(ctx: click.Context, param: click.Parameter, value: int) -> int:
+    if value == 0:
+        raise click.BadParameter("a price of nothing buys no answer", ctx, param)
+    return value
+
+
 @click.group("market")
 def command() -> None:
     """Ask for inferences and pay for them once they are final, or answer requests and be paid.
@@ -64,7 +72,7 @@ def command() -> None:
 @market_option
 @key_options
 @model_options
-@click.option("--royalty", type=click.FloatRange(0, 50), required=True, help="Percent of each price; for good.")
+@click.option("--royalty", type=BasisPoints(5_000), required=True, help="Percent of each price; for good.")
 @click.option("--uri", default="", help="Where the model can be had.")
 @json_option
 def publish(
@@ -77,7 +85,7 @@ def publish(
     window: int,
     clock: int,
     one_phase: bool,
-    royalty: float,
+    royalty: int,
     uri: str,
     as_json: bool,
 ) -> None:
@@ -90,14 +98,13 @@ def publish(
     """
     session = open_market(rpc, market, keystore, key_env)
     account, loaded = session.account(), load(model, window=window, clock=clock, one_phase=one_phase, dims=dims)
-    bps = round(royalty * BPS / 100)
-    receipt = session.market.publish(loaded.header, uri, bps, account)
+    receipt = session.market.publish(loaded.header, uri, royalty, account)
     if as_json:
-        body = {"model_id": loaded.model_id, "registrant": account.address, "royalty_bps": bps}
+        body = {"model_id": loaded.model_id, "registrant": account.address, "royalty_bps": royalty}
         emit(body | {"published": receipt_json(receipt)})
     else:
         click.echo(f"model 0x{loaded.model_id.hex()}")
-        click.echo(f"registrant {account.address}, royalty {bps / BPS:.2%}")
+        click.echo(f"registrant {account.address}, royalty {royalty / BPS:.2%}")
 
 
 @command.command("request")
@@ -107,11 +114,13 @@ def publish(
 @market_option
 @key_options
 @model_options
-@click.option("--price", type=Ether(), required=True, help="The highest price; what is not spent comes back.")
+@click.option(
+    "--price", type=Ether(), required=True, callback=_paid, help="The highest price; what is not spent comes back."
+)
 @click.option("--min-price", type=Ether(), help="Where the price begins to rise from; by default it does not rise.")
 @click.option("--patience", type=Duration(), default="1h", show_default=True, help="Time for provers to accept.")
-@click.option("--registrant", metavar="ADDRESS", default=NOBODY, help="Who published the model and gets the royalty.")
-@click.option("--refund-to", metavar="ADDRESS", help="Who gets what is not spent; by default the sender.")
+@click.option("--registrant", type=ADDRESS, default=NOBODY, help="Who published the model and gets the royalty.")
+@click.option("--refund-to", type=ADDRESS, help="Who gets what is not spent; by default the sender.")
 @click.option("--withhold", metavar="URI", help="Do not post the input's bytes, only their root, and where they are.")
 @click.option("--accept-withheld", is_flag=True, help="A claim will do whose input is not on chain either.")
 @json_option
@@ -256,7 +265,7 @@ def refund(request: str, rpc: str, market: str | None, key_env: str, keystore: P
 @rpc_option
 @market_option
 @key_options
-@click.option("--to", metavar="ADDRESS", help="Who gets it; by default the account itself.")
+@click.option("--to", type=ADDRESS, help="Who gets it; by default the account itself.")
 @json_option
 def withdraw(rpc: str, market: str | None, key_env: str, keystore: Path | None, to: str | None, as_json: bool) -> None:
     """Pay out what the market owes to the account.
@@ -268,11 +277,13 @@ def withdraw(rpc: str, market: str | None, key_env: str, keystore: Path | None, 
     session = open_market(rpc, market, keystore, key_env)
     account = session.account()
     amount = session.market.credit(account.address)
-    receipt = session.market.withdraw(to or account.address, account)
+    receipt = session.market.withdraw(to or account.address, account) if amount else None
     if as_json:
         emit({"account": account.address, "amount_wei": amount, "withdrawn": receipt_json(receipt)})
-    else:
+    elif receipt:
         click.echo(f"{amount / ETHER:.6f} ether")
+    else:
+        click.echo(f"there is nothing to be paid to {account.address}")
 
 
 command.add_command(serve_command)

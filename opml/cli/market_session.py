@@ -11,7 +11,8 @@ from opml.chain.accounts import load_account
 from opml.chain.deploy import dev_market
 from opml.chain.market import MarketClient
 from opml.cli.options import max_fee
-from opml.errors import ChainError, InputError
+from opml.cli.session import parse_place
+from opml.errors import ChainError
 
 
 @dataclass(frozen=True)
@@ -31,16 +32,14 @@ class MarketSession:
 def open_market(rpc: str, place: str | None, keystore: Path | None = None, key_env: str = "") -> MarketSession:
     """The chain at `rpc` and the market there. Raises ChainError where either is not to be found."""
     chain = connect(rpc, max_fee=max_fee())
-    named, _, block = (place or "").partition("@")
-    if not block.isdecimal() and "@" in (place or ""):
-        raise InputError(f"--market {place}: {block!r} is no block number", "write ADDRESS or ADDRESS@BLOCK")
+    named, first = parse_place("--market", place, chain)
     address = named or dev_market(chain)
     if address is None:
         raise ChainError(
             f"chain {chain.chain_id} has no market where a devnet has it",
             "name it with --market, or begin a devnet with `opml devnet`",
         )
-    return MarketSession(chain, MarketClient(chain, address, int(block or 0)), keystore, key_env)
+    return MarketSession(chain, MarketClient(chain, address, first), keystore, key_env)
 
 
 def market_option(function: Any) -> Any:

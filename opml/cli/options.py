@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from opml.chain.fees import DEFAULT_MAX_FEE, GWEI
+from opml.cli.numbers import Finite
 from opml.errors import InputError, OpmlError
 from opml.graph import Array
 
@@ -125,12 +126,13 @@ def key_options(function: F) -> F:
                 "--max-fee",
                 metavar="GWEI",
                 envvar="OPML_MAX_FEE",
-                type=click.FloatRange(0, min_open=True),
+                show_envvar=True,
+                type=Finite(1e-9, 1e9),
                 default=DEFAULT_MAX_FEE / GWEI,
                 show_default=True,
                 expose_value=False,
                 callback=_keep_max_fee,
-                help="What a transaction may pay for a unit of gas, however long it waits. Also: OPML_MAX_FEE.",
+                help="What a transaction may pay for a unit of gas, however long it waits.",
             ),
             click.option(
                 "--key-env",
@@ -161,7 +163,7 @@ class _Address(click.ParamType):  # type: ignore[type-arg]
         try:
             return checksum(str(value))
         except ValueError:
-            self.fail(f"{value!r} is not an address: 20 bytes in hexadecimal, as 0x…")
+            self.fail(f"{value!r} is not an address: 20 bytes in hexadecimal, as 0x…", param, ctx)
 
 
 ADDRESS = _Address()
@@ -181,7 +183,7 @@ def party_option(function: F) -> F:
 def poll_option(function: F) -> F:
     return click.option(
         "--poll",
-        type=click.FloatRange(0.01),
+        type=Finite(0.01, 86400),
         default=1.0,
         show_default=True,
         help="Seconds between two looks at the chain.",

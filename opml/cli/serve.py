@@ -9,7 +9,7 @@ import click
 
 from opml.chain.market import Request
 from opml.cli.market_session import market_option, open_market
-from opml.cli.options import dims_option, emit, json_option, key_options, rpc_option
+from opml.cli.options import dims_option, emit, json_option, key_options, poll_option, rpc_option
 from opml.cli.watch import GRACE_SECONDS, Ether, Size
 from opml.errors import InputError
 from opml.serving import Server
@@ -91,7 +91,7 @@ from opml.watch.terms import TermsPolicy
 @click.option("--once", is_flag=True, help="Catch up, do what there is to do now, and leave.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--log-level", type=click.Choice(list(LEVELS)), default="info", show_default=True)
-@click.option("--poll", type=click.FloatRange(0.01), default=1.0, show_default=True, help="Seconds between two looks.")
+@poll_option
 @json_option
 def serve_command(
     rpc: str,

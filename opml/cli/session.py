@@ -9,12 +9,16 @@ from opml.chain import Chain, connect
 from opml.chain.accounts import KEY_VARIABLE, dev_accounts, load_account
 from opml.chain.client import OpmlClient
 from opml.chain.deploy import dev_contract, ensure_dev_contract
+from opml.chain.hexa import checksum
 from opml.cli.options import max_fee
 from opml.dispute.keeper import Sleep
 from opml.errors import ChainError, InputError
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
+
+# What lists the ids of a kind.
+LISTED = {"claim": "opml claims", "request": "opml market list"}
 
 
 @dataclass(frozen=True)
@@ -51,17 +55,34 @@ def open_session(
             chain.advance(math.ceil(seconds))
 
         return Session(chain, OpmlClient(chain, address), skip, True, keystore, key_env)
-    # Without the block of its deployment, the contract's events are searched for from the chain's beginning.
-    named, _, block = (contract or "").partition("@")
-    if not block.isdecimal() and "@" in (contract or ""):
-        raise InputError(f"--contract {contract}: {block!r} is no block number", "write ADDRESS or ADDRESS@BLOCK")
+    named, first = parse_place("--contract", contract, chain)
     address_found = named or dev_contract(chain)
     if address_found is None:
         raise ChainError(
             f"chain {chain.chain_id} has no opml contract where a devnet has it",
             "name it with --contract, or deploy one with `opml devnet`",
         )
-    return Session(chain, OpmlClient(chain, address_found, int(block or 0)), None, False, keystore, key_env)
+    return Session(chain, OpmlClient(chain, address_found, first), None, False, keystore, key_env)
+
+
+def parse_place(option: str, text: str | None, chain: Chain) -> tuple[str | None, int]:
+    """A contract's address, None where it is not named, and its first block, before which no event is looked for.
+
+    Without a block, events are searched for from the chain's beginning. Raises InputError.
+    """
+    named, at, block = (text or "").partition("@")
+    problem = None
+    if at and not block.isdecimal():
+        problem = f"{block!r} is no block number"
+    elif at and int(block) > (head := chain.block_number()):
+        problem = f"block {int(block)} is beyond the chain's head ({head})"
+    try:
+        address = checksum(named) if named else None
+    except ValueError:
+        problem = f"{named!r} is not an address"
+    if problem is not None:
+        raise InputError(f"{option} {text}: {problem}", "write ADDRESS or ADDRESS@BLOCK")
+    return address, int(block or 0)
 
 
 def parse_id(text: str, what: str = "claim") -> bytes:
@@ -72,7 +93,9 @@ def parse_id(text: str, what: str = "claim") -> bytes:
     except ValueError:
         value = b""
     if len(value) != 32:
-        raise InputError(f"{text!r} is no {what} id", "an id is 0x and 64 hexadecimal digits; `opml claims` lists them")
+        raise InputError(
+            f"{text!r} is no {what} id", f"an id is 0x and 64 hexadecimal digits; `{LISTED[what]}` lists them"
+        )
     return value
 
 

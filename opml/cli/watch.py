@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from opml.cli.options import contract_option, dims_option, emit, json_option, key_options, rpc_option
+from opml.cli.options import contract_option, dims_option, emit, json_option, key_options, poll_option, rpc_option
 from opml.cli.session import Session, open_session
 from opml.errors import DisputeError, InputError
 from opml.watch.library import Library
@@ -125,7 +125,7 @@ class Nobody:
 @click.option("--metrics", metavar="HOST:PORT", help="Serve Prometheus metrics there, for example 127.0.0.1:9464.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--log-level", type=click.Choice(list(LEVELS)), default="info", show_default=True)
-@click.option("--poll", type=click.FloatRange(0.01), default=1.0, show_default=True, help="Seconds between two looks.")
+@poll_option
 @json_option
 def command(
     rpc: str,

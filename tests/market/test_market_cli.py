@@ -21,6 +21,7 @@ from vm.merkle import subtree_root
 
 MODEL = str(MODELS / "mlp.onnx")
 TIMES = ("--window", "60", "--clock", "60")
+DIGIT = f"{MODELS / 'digits.npz'}:images:1"
 LIMITS = ("--min-window", "60", "--min-clock", "60")
 AUTHOR, REQUESTER, PROVER, STRANGER = dev_accounts()[:4]
 Market = Callable[..., Any]
@@ -111,8 +112,11 @@ def test_the_server_delivers_what_it_has_accepted(market: Market, chain: Chain, 
 
 def test_an_unanswered_request_is_given_back(market: Market, chain: Chain, published: str) -> None:
     request_id = ask(market, 5, "--patience", "90s", "--min-price", "0.01", "--refund-to", STRANGER.address)
+    assert "once its deadline has passed" in typed("refund", request_id, "--rpc", chain.url, account=AUTHOR).stderr  # type: ignore[attr-defined]
     chain.advance(91)
     market("refund", request_id, account=AUTHOR)
+    again = typed("refund", request_id, "--rpc", chain.url, account=AUTHOR)  # type: ignore[attr-defined]
+    assert "delivered or refunded already" in again.stderr
     assert shown(market, request_id)["status"] == "refunded"
     assert market("withdraw", account=STRANGER)["amount_wei"] == ETHER // 20
 
@@ -159,11 +163,14 @@ def test_words_for_people(say: Callable[..., Result], market: Market, published:
         (("list", "0x12"), 2, "is no request id"),
         (("list", "0x" + "12" * 32), 5, "there is no request"),
         (("deliver", "0x" + "12" * 32), 5, "there is no request"),
-        (("withdraw",), 5, "NothingToWithdraw"),
         (("serve", "--once"), 2, "no models to answer for"),
         (("list", "--market", "0x" + "11" * 20), 5, "no contract"),
         (("list", "--market", "0x" + "11" * 20 + "@x"), 2, "is no block number"),
-        (("publish", MODEL, *TIMES, "--royalty", "1"), 5, "AlreadyPublished"),
+        (("publish", MODEL, *TIMES, "--royalty", "1"), 5, "a royalty is for good"),
+        (("list", "0x12"), 2, "`opml market list` lists them"),
+        (("request", MODEL, "-i", DIGIT, "--price", "1"), 5, "`opml market publish`; another --window"),
+        (("request", MODEL, "-i", DIGIT, *TIMES, "--price", "1", "--min-price", "2"), 5, "the lowest price at most"),
+        (("request", MODEL, "-i", DIGIT, *TIMES, "--price", "1", "--registrant", STRANGER.address), 5, "name who has"),
     ],
 )
 def test_refusals(
@@ -172,6 +179,14 @@ def test_refusals(
     result = say(*arguments, account=AUTHOR if arguments[0] == "publish" else dev_accounts()[7])
     assert result.exit_code == status, result.output
     assert message in result.stderr
+
+
+def test_nothing_owed_is_no_failure(say: Callable[..., Result], market: Market) -> None:
+    result = say("withdraw", account=dev_accounts()[7])
+    assert result.exit_code == 0
+    assert "there is nothing to be paid" in result.stdout
+    body = market("withdraw", account=dev_accounts()[7])
+    assert (body["amount_wei"], body["withdrawn"]) == (0, None)
 
 
 @pytest.mark.parametrize("words", [("--royalty", "51"), ("--royalty", "-1")])
