@@ -100,6 +100,6 @@ class EvidenceError(OpmlError):
 
 
 class ReceiptError(EvidenceError):
-    """A receipt or a log cannot be read: no such file, too large, or not in the one form it may have."""
+    """A receipt or a log cannot be read: it is too large, cut off, or not in the one form it may have."""
 
     code = "bad-receipt"

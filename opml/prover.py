@@ -105,6 +105,14 @@ def party_of(client: OpmlClient, account: Any, party: str | None) -> str:
     return party
 
 
+def own_claim(client: OpmlClient, account: Any, claim_id: bytes, model: Model, party: str | None) -> ClaimView:
+    """A claim about this model that the account, or the party for which it acts, has posted. Raises DisputeError."""
+    claim, party = claim_of(client, claim_id, model), party_of(client, account, party)
+    if claim.prover != party:
+        raise DisputeError(f"the claim was posted by {claim.prover}, not by {party}")
+    return claim
+
+
 def defend_claim(
     client: OpmlClient,
     account: Any,
@@ -126,9 +134,8 @@ def defend_claim(
     region's bytes, for a claim whose input is not on chain; `who` the player, by default an honest one. `sleep` and
     `patience` are as in `Keeper`. All challenges are answered at once. Raises DisputeError and InputError.
     """
-    claim, party = claim_of(client, claim_id, model), party_of(client, account, party)
-    if claim.prover != party:
-        raise DisputeError(f"the claim was posted by {claim.prover}, not by {party}")
+    claim = own_claim(client, account, claim_id, model, party)
+    party = claim.prover
     data = input_of(claim, model, posted)
     players: Players = OnePlayer(who) if who else Traces(lambda _: model, posted=data)
     options: dict[str, Any] = {"party": party, "scope": {claim_id}, "progress": progress, "sleep": sleep, "poll": poll}

@@ -71,7 +71,8 @@ def command(
       opml audit run.json --all --model model.onnx
       opml audit later.json --since run.json --log runs.log
 
-    Exit status 9 where the evidence does not hold; the error's `where` names the part.
+    Exit status 9 where the evidence does not hold; the error's `where` names the part. A file that is missing is bad
+    input: status 2.
     """
     if (names or every) and model is None:
         raise InputError("to run operators again the model is needed", "add --model FILE")

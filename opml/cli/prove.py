@@ -31,7 +31,7 @@ from opml.dispute.game import ClaimStatus, GameView
 from opml.dispute.moves import Move
 from opml.errors import DisputeError, InputError
 from opml.model import Inference, Model, load
-from opml.prover import PostedClaim, defend_claim, post_claim
+from opml.prover import PostedClaim, defend_claim, input_of, own_claim, post_claim
 
 
 @click.command("prove")
@@ -119,7 +119,7 @@ def command(
         digest = wanted.write_claimed(inference, session.client, claim_id)
     else:
         claim_id, given = parse_id(claim_text), load_region(input_files, loaded)
-        digest = wanted.write_for_claim(loaded, session.client, claim_id, given)
+        digest = _return_to(session, account, claim_id, loaded, party, given, wanted)
     resume = _resume(model, claim_id)
     body = {
         "claim_id": claim_id,
@@ -196,6 +196,33 @@ def _post(
         posted = post_claim(session.client, account, inference, nonce=nonce, uri=uris[0], input_uri=uris[1])
     console.print(f"claimed with a bond of {session.client.prover_bond} wei, {posted.claimed.gas_used:,} gas")
     return posted, inference
+
+
+def _return_to(
+    session: Session,
+    account: object,
+    claim_id: bytes,
+    loaded: Model,
+    party: str | None,
+    given: bytes | None,
+    wanted: Wanted,
+) -> bytes | None:
+    """Before a claim is defended that was posted earlier: it is run again, and its receipt written if one is wanted.
+
+    Returns the receipt's digest. Raises DisputeError where the claim is not ours, or a receipt would say what is false.
+    """
+    claim = own_claim(session.client, account, claim_id, loaded, party)
+    with progress() as bar:
+        bar.add_task("running the model", total=None)
+        inference = loaded.infer_posted(input_of(claim, loaded, given), keep_tensors=bool(wanted))
+    if inference.output_root == claim.output_root:
+        return wanted.write_claimed(inference, session.client, claim_id)
+    roots = f"0x{claim.output_root.hex()}, not 0x{inference.output_root.hex()}"
+    words = f"the claim has another output than this model gives here: {roots}"
+    if wanted:
+        raise DisputeError(f"{words}; no receipt is written", "without --receipt it is defended all the same")
+    click.echo(f"WARNING: {words}. Whoever challenges it will win its bond", err=True)
+    return None
 
 
 def _defend(

@@ -13,7 +13,7 @@ from opml.errors import ChainError, EvidenceError, InputError
 if TYPE_CHECKING:
     from opml.chain.client import OpmlClient
     from opml.evidence.receipt import ClaimJson
-    from opml.model import Inference, Model
+    from opml.model import Inference
 
 
 @dataclass(frozen=True)
@@ -61,24 +61,10 @@ class Wanted:
         try:
             claim = client.claim_terms(claim_id)
             return self._write(inference, claim_json(claim, client.chain.chain_id, client.address))
-        except (ChainError, EvidenceError) as error:
+        except (ChainError, EvidenceError, InputError) as error:
             again = f"--claim 0x{claim_id.hex()} --receipt FILE writes it later"
             click.echo(f"no receipt: {error.message}; {again}", err=True)
             return None
-
-    def write_for_claim(
-        self, model: "Model", client: "OpmlClient", claim_id: bytes, posted: bytes | None = None
-    ) -> bytes | None:
-        """The same for a claim that was posted before. `posted` is its input, where that is not on chain.
-
-        Raises DisputeError where it is a claim about another model, InputError where the input is missing or another.
-        """
-        if self.file is None:
-            return None
-        from opml.prover import claim_of, input_of
-
-        data = input_of(claim_of(client, claim_id, model), model, posted)
-        return self.write_claimed(model.infer_posted(data, keep_tensors=True), client, claim_id)
 
     def _write(self, inference: "Inference", claim: "ClaimJson | None") -> bytes | None:
         if self.file is None:

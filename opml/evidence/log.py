@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
-from opml.errors import EvidenceError, ReceiptError
+from opml.errors import EvidenceError, InputError, ReceiptError
 from opml.evidence.receipt import NodeEntry, Receipt, RunEntry, canonical, parse_json, to_hex, unhex
 from opml.evidence.tree import LogTree
 
@@ -50,7 +50,7 @@ class OpenLog:
 def open_log(path: str | os.PathLike[str] | None) -> Iterator[OpenLog]:
     """The log of that file, which is made if there is none; an empty one in memory without a path.
 
-    Raises ReceiptError where the file cannot be used, or its last run is not whole.
+    Raises InputError where the file cannot be used, ReceiptError where its last run is not whole.
     """
     if path is None:
         yield OpenLog(LogTree())
@@ -109,7 +109,8 @@ def check_log(
     `progress` is told the bytes that have been read, after each run.
 
     Raises EvidenceError where a run does not go on from the one before it, or the log has not what a receipt says:
-    then it was rewritten, or cut. Raises ReceiptError where a line is none of a log's.
+    then it was rewritten, or cut. Raises ReceiptError where a line is none of a log's, InputError where there is no
+    such file.
     """
     said = {
         position: entry
@@ -177,10 +178,10 @@ def _line(position: int) -> str:
 
 @contextmanager
 def _locked(path: Path, mode: str, lock: int) -> Iterator[BinaryIO]:
-    """The open file, locked against those who append. Raises ReceiptError where it cannot be had."""
+    """The open file, locked against those who append. Raises InputError where it cannot be had."""
     try:
         with path.open(mode) as file:
             fcntl.flock(file, lock)
             yield cast(BinaryIO, file)
     except OSError as error:
-        raise ReceiptError("log", f"{path} cannot be used: {error.strerror}") from None
+        raise InputError(f"the log {path} cannot be used: {error.strerror}") from None

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from opml.dispute.game import Claim
-from opml.errors import EvidenceError, ReceiptError
+from opml.errors import EvidenceError, InputError, ReceiptError
 from opml.evidence.proofs import root_of_peaks
 from opml.header import ModelHeader
 from opml.manifest import Hash, HeaderJson, Name, Size
@@ -151,25 +151,28 @@ class Receipt(_Strict):
         return [canonical(self.log.run.entry), *(canonical(node.entry) for node in self.log.nodes)]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the file in one step. Raises ReceiptError where it cannot be written or is there already."""
+        """Writes the file in one step. Raises InputError where it cannot be written or is there already."""
         target = Path(path)
         if target.exists():
-            raise ReceiptError("file", f"{target} is there already; a receipt takes nothing's place")
+            raise InputError(f"{target} is there already; a receipt takes nothing's place", "name another file")
         write_whole(target, canonical(self) + b"\n")
 
 
 def read_receipt(path: str | os.PathLike[str]) -> Receipt:
-    """A receipt from its file, in the right form but not checked: `check_receipt` does that. Raises ReceiptError."""
+    """A receipt from its file, in the right form but not checked: `check_receipt` does that.
+
+    Raises ReceiptError where it is none, InputError where there is no such file.
+    """
     try:
         with Path(path).open("rb") as file:
             data = file.read(RECEIPT_MAX + 1)
     except OSError as error:
-        raise ReceiptError("file", f"{os.fspath(path)} cannot be read: {error.strerror}") from None
+        raise InputError(f"{os.fspath(path)} cannot be read: {error.strerror}") from None
     return Receipt.parse(data, os.fspath(path))
 
 
 def write_whole(target: Path, data: bytes) -> None:
-    """Writes a file in one step: nobody meets a part of it. Raises ReceiptError."""
+    """Writes a file in one step: nobody meets a part of it. Raises InputError."""
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     try:
         try:
@@ -181,7 +184,7 @@ def write_whole(target: Path, data: bytes) -> None:
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
-        raise ReceiptError("file", f"{target} cannot be written: {error.strerror}") from None
+        raise InputError(f"{target} cannot be written: {error.strerror}") from None
 
 
 M = TypeVar("M", bound=BaseModel)

@@ -85,6 +85,8 @@ class Auditor:
         self.program = model.image.program
         self.entries = [logged.entry for logged in receipt.log.nodes]
         self._folder = None if tensors is None else Path(tensors)
+        if self._folder is not None and not self._folder.is_dir():
+            raise InputError(f"there is no folder {self._folder} of tensors")
         self._posted = posted
         self._writer = {node.tensor: node for node in self.entries}
         self._check_model()
@@ -196,7 +198,7 @@ class Auditor:
             return None
         try:
             logged = read_tensor(self._folder, entry.tensor, unhex(entry.root), entry.level, node_bytes(entry))
-        except EvidenceError:
+        except (EvidenceError, InputError):
             return None
         return node.first_tile + int(np.flatnonzero(logged != out[: logged.size])[0]) // LEAF_BYTES
 

@@ -107,9 +107,9 @@ def test_tensors_that_are_missing_short_or_long(tmp_path: Path) -> None:
         with pytest.raises(EvidenceError, match="does not hold"):
             read_entry(tmp_path, entry)
     path.unlink()
-    with pytest.raises(EvidenceError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot be read"):
         read_entry(tmp_path, entry)
-    with pytest.raises(EvidenceError, match="cannot be made"):
+    with pytest.raises(InputError, match="cannot be made"):
         infer(1).receipt(tensors=tmp_path / "file" / "below") if (tmp_path / "file").write_text("") == 0 else None
 
 

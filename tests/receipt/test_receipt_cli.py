@@ -18,7 +18,7 @@ from opml.chain.accounts import dev_accounts
 from opml.chain.deploy import ensure_dev_contract
 from opml.chain.devnet import background
 from opml.cli import main
-from opml.errors import ReceiptError
+from opml.errors import InputError
 from opml.evidence.receipt import Receipt, read_receipt
 
 ROOT = Path(__file__).parents[2]
@@ -124,7 +124,16 @@ def test_what_cannot_be_audited_is_named(tmp_path: Path) -> None:
     for alone in (("--all",), ("--node", "#0"), ("--tensors", "t"), ("-i", f"{DIGITS}:3"), ("--dim", "n=1")):
         assert refusal("audit", "a.json", *alone)["code"] == "bad-input"
     assert refusal("audit", "a.json", "-m", MODEL, "--node", "none")["code"] == "bad-input"
-    assert refusal("audit", "none.json")["code"] == "bad-receipt"
+    for wrong in (
+        ("none.json",),
+        ("a.json", "--log", "none"),
+        ("c.json", "--since", "none.json"),
+        ("a.json", "-m", MODEL, "--all", "--tensors", "none"),
+        ("a.json", "-m", MODEL, "--all", "--tensors", str(tmp_path)),
+    ):
+        error = refusal("audit", *wrong)
+        assert (error["code"], error["status"]) == ("bad-input", 2), wrong
+        assert "FAILS" not in opml("audit", *wrong).output
     assert refusal("audit", MODEL)["code"] == "bad-receipt"
     assert refusal("audit", "a.json", "-m", str(EXAMPLES / "cnn.onnx"))["where"] == "model"
     assert refusal("audit", "a.json", "--since", "b.json")["code"] == "bad-input"
@@ -161,6 +170,8 @@ def test_a_receipt_that_cannot_be_written_is_refused_before_the_run(tmp_path: Pa
         ("--receipt", "b.json", "--tensors", "a.json"),
     ):
         assert refusal(*arguments, *more)["code"] == "bad-input", more
+    # Where not even root can make a file.
+    assert refusal(*arguments, "--receipt", "/proc/receipt.json")["status"] == 2
     with Path("log").open("a") as file:
         file.write("{")
     assert refusal(*arguments, "--receipt", "b.json", "--log", "log")["code"] == "bad-receipt"
@@ -189,7 +200,7 @@ def test_a_claims_receipt_and_what_the_chain_says_of_it(tmp_path: Path, monkeypa
         assert refusal("audit", "run.json", *rpc)["code"] == "bad-input"
 
         def refuse(self: Receipt, path: Any) -> None:
-            raise ReceiptError("file", "the disk is full")
+            raise InputError("the disk is full")
 
         monkeypatch.setattr(Receipt, "save", refuse)
         result = opml("prove", MODEL, "-i", f"{DIGITS}:5", *rpc, "--detach", "--receipt", "late.json")

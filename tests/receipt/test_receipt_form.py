@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from receipt_models import flipped, infer, lying, resealed
 
 from opml.dispute.game import Claim
-from opml.errors import EvidenceError, OpmlError, ReceiptError
+from opml.errors import EvidenceError, InputError, OpmlError, ReceiptError
 from opml.evidence.check import check_receipt
 from opml.evidence.receipt import (
     INPUT_MAX,
@@ -50,14 +50,14 @@ def test_a_receipt_holds_and_survives_its_file(receipts: list[Receipt], tmp_path
         assert any("claim" in text for text in held) == (receipt.claim is not None)
         receipt.save(tmp_path / str(number))
         assert read_receipt(tmp_path / str(number)) == receipt
-        with pytest.raises(ReceiptError, match="there already"):
+        with pytest.raises(InputError, match="there already"):
             receipt.save(tmp_path / str(number))
     assert claimed(receipts[0]) is None
     claim = claimed(receipts[2])
     assert claim is not None
     assert receipts[2].claim is not None
     assert claim.id_at(31337, CONTRACT) == unhex(receipts[2].claim.claim_id)
-    with pytest.raises(ReceiptError, match="cannot be written"):
+    with pytest.raises(InputError, match="cannot be written"):
         receipts[0].save(tmp_path / "no" / "folder")
 
 
@@ -223,7 +223,7 @@ def test_what_is_no_receipt_is_refused(data: bytes, tmp_path: Path) -> None:
 
 def test_files_that_cannot_be_receipts(tmp_path: Path) -> None:
     for path, reason in ((tmp_path, "cannot be read"), (tmp_path / "none", "cannot be read")):
-        with pytest.raises(ReceiptError, match=reason):
+        with pytest.raises(InputError, match=reason):
             read_receipt(path)
     with pytest.raises(ReceiptError, match="larger than"):
         read_receipt("/dev/zero")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from receipt_models import infer, lying, resealed, small
 
-from opml.errors import EvidenceError, OpmlError, ReceiptError
+from opml.errors import EvidenceError, InputError, OpmlError, ReceiptError
 from opml.evidence.check import check_order, check_receipt
 from opml.evidence.log import LINE_MAX, check_log, last_tree, open_log
 from opml.evidence.receipt import Receipt, to_hex
@@ -180,9 +180,9 @@ def test_peaks_that_are_too_few_are_no_crash(tmp_path: Path) -> None:
 
 def test_a_log_that_cannot_be_used(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "no" / "log"):
-        with pytest.raises(ReceiptError, match="cannot be used"):
+        with pytest.raises(InputError, match="cannot be used"):
             infer(0).receipt(log=path)
-        with pytest.raises(ReceiptError, match="cannot be used"):
+        with pytest.raises(InputError, match="cannot be used"):
             check_log(path)
 
 
@@ -193,7 +193,7 @@ def test_a_full_disk_leaves_the_log_as_it_was(log: tuple[bytes, list[Receipt]], 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(log[0]) + 100, limits[1]))
     try:
-        with pytest.raises(ReceiptError, match="File too large"):
+        with pytest.raises(InputError, match="File too large"):
             infer(0).receipt(log=path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
