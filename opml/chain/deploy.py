@@ -1,11 +1,11 @@
 """Putting the contracts on a chain, and finding them again on a development chain."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opml.chain.abi import artifact
 from opml.chain.accounts import dev_accounts
-from opml.chain.base import Chain
+from opml.chain.base import Chain, Receipt
 from opml.chain.hexa import address_bytes, checksum
 from opml.chain.records import CHAIN_ID
 from opml.errors import ChainError
@@ -28,6 +28,13 @@ class Deployment:
     gas_used: int
 
 
+def create(chain: Chain, account: "LocalAccount", name: str, *arguments: Any) -> Receipt:
+    """Deploys one contract by its name, with its constructor's arguments; the receipt has its address."""
+    contract = artifact(name)
+    constructor = contract.abi.encode_constructor(*arguments) if arguments else b""
+    return chain.transact(account, None, contract.bytecode + constructor)
+
+
 def deploy(
     chain: Chain,
     account: "LocalAccount",
@@ -39,11 +46,9 @@ def deploy(
 
     Raises RevertError (BadParameters) where the contract refuses the numbers.
     """
-    verifier = chain.transact(account, None, artifact("StepVerifier").bytecode)
+    verifier = create(chain, account, "StepVerifier")
     assert verifier.contract is not None
-    opml = artifact("Opml")
-    arguments = opml.abi.encode_constructor(verifier.contract, prover_bond, challenger_bond, k)
-    main = chain.transact(account, None, opml.bytecode + arguments)
+    main = create(chain, account, "Opml", verifier.contract, prover_bond, challenger_bond, k)
     assert main.contract is not None
     return Deployment(main.contract, verifier.contract, main.block, verifier.gas_used + main.gas_used)
 
@@ -79,8 +84,7 @@ def ensure_dev_contract(
 
 def deploy_market(chain: Chain, account: "LocalAccount", opml: str) -> str:
     """Deploys an InferenceMarket for the claims at `opml`; returns its address."""
-    market = artifact("InferenceMarket")
-    receipt = chain.transact(account, None, market.bytecode + market.abi.encode_constructor(checksum(opml)))
+    receipt = create(chain, account, "InferenceMarket", checksum(opml))
     assert receipt.contract is not None
     return receipt.contract
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "market": ("opml.cli.market", "Pay for inferences, or answer requests and be paid."),
     "withdraw": ("opml.cli.withdraw", "Take all bonds and winnings that an account can take."),
     "delegate": ("opml.cli.delegate", "Let another account play for this one."),
+    "deploy": ("opml.cli.deploy", "Deploy the contracts on any chain, with bonds of your choice."),
     "devnet": ("opml.cli.devnet", "Serve a local chain over JSON-RPC, for a prover and a challenger to meet on."),
     "vm": ("opml.cli.vm", "Run any RV64IM program in the step machine, or compare its implementations on it."),
     "demo": ("opml.cli.demo", "Watch honest and lying parties meet on an embedded chain."),

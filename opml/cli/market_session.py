@@ -37,7 +37,7 @@ def open_market(rpc: str, place: str | None, keystore: Path | None = None, key_e
     if address is None:
         raise ChainError(
             f"chain {chain.chain_id} has no market where a devnet has it",
-            "name it with --market, or begin a devnet with `opml devnet`",
+            "name it with --market, or deploy one: `opml deploy --rpc URL --market`",
         )
     return MarketSession(chain, MarketClient(chain, address, first), keystore, key_env)
 

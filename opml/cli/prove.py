@@ -78,7 +78,8 @@ def command(
 ) -> None:
     """Run a model, post the claim with its bond, and answer challenges until it is final.
 
-    Stopped at any moment, it can be started again with --claim: all that matters is on chain. Without --rpc the chain
+    Stopped at any moment, it can be started again with --claim: all that matters is on chain. The model is run again
+    first, and it warns loudly if the claim has another output; with --receipt it refuses then. Without --rpc the chain
     is embedded: the claim is posted, the window passes at once, and everything is gone when the command ends.
 
     \b

@@ -60,7 +60,7 @@ def open_session(
     if address_found is None:
         raise ChainError(
             f"chain {chain.chain_id} has no opml contract where a devnet has it",
-            "name it with --contract, or deploy one with `opml devnet`",
+            "name it with --contract, or deploy one: `opml deploy --rpc URL`",
         )
     return Session(chain, OpmlClient(chain, address_found, first), None, False, keystore, key_env)
 

@@ -16,6 +16,7 @@ from opml.chain.devnet import background
 from opml.chain.records import frozen_clock
 from opml.cli import main
 from opml.dispute.moves import Timeout
+from opml.evidence.receipt import read_receipt
 from opml.model import Model, load
 from opml.prover import register
 
@@ -186,3 +187,21 @@ def test_what_somebody_else_made_final_is_credit(world: World) -> None:
 )
 def test_what_makes_no_sense_is_said(arguments: tuple[str, ...], words: str) -> None:
     assert words in opml(*arguments)["error"]["message"]
+
+
+def test_a_prover_who_comes_back_to_a_false_claim_hears_it(world: World, tmp_path: Path) -> None:
+    wrong, right = "0x" + world.false_claim().hex(), world.prove()
+    digit, receipt = ("-i", f"{DIGITS}:images:4"), tmp_path / "receipt.json"
+    back = ("prove", world.image, *world.rpc, "--claim")
+    error = opml(*back, wrong, *digit, "--receipt", str(receipt))["error"]
+    assert "the claim has another output than this model gives here" in error["message"]
+    error = opml(*back, right, "--receipt", str(receipt), who=CAT)["error"]
+    assert f"was posted by {ANN.address}, not by {CAT.address}" in error["message"]
+    assert not receipt.exists()
+    world.chain.advance(WINDOW + 1)
+    for claim, more, warned in ((wrong, digit, True), (right, ("--receipt", str(receipt)), False)):
+        environment = {"OPML_KEY": "0x" + bytes(ANN.key).hex()}
+        result = CliRunner().invoke(main, [*back, claim, *more], env=environment)
+        assert result.exit_code == 0, "defended all the same"
+        assert ("WARNING: the claim has another output than this model gives here" in result.stderr) == warned
+    assert read_receipt(receipt).claim is not None
