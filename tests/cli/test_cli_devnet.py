@@ -68,7 +68,8 @@ class Devnet:
     def start(self) -> None:
         self.process = start(*OPML, "devnet", "--port", self.port, "--data", str(self.data), "--json")
         assert self.process.stdout
-        self.url = json.loads(self.process.stdout.readline())["url"]
+        first = json.loads(self.process.stdout.readline())
+        self.url, self.accounts = first["url"], first["accounts"]
         self.port = self.url.rsplit(":", 1)[1]
 
     def kill(self) -> None:
@@ -93,6 +94,13 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def claims(devnet: Devnet, *arguments: str) -> Any:
     return finish(start(*OPML, "claims", *arguments, "--rpc", devnet.url, "--json"))["claims"]
+
+
+def test_it_names_the_ten_accounts_that_it_has_funded(devnet: Devnet) -> None:
+    addresses = [account["address"] for account in devnet.accounts]
+    assert len(set(addresses)) == 10
+    with connect(devnet.url) as chain:
+        assert all(chain.balance(address) > 10**18 for address in addresses)
 
 
 def test_an_honest_prover_is_left_alone_and_paid(devnet: Devnet, tmp_path: Path) -> None:

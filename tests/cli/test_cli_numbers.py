@@ -1,6 +1,5 @@
 """What is no number, no address or no block is refused as bad usage, before anything is signed."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -136,8 +135,3 @@ def test_nobody_is_his_own_delegate(chain: Chain) -> None:
     assert result.exit_code == 2
     assert "the key's own account" in result.stderr
     assert opml("delegate", dev_accounts()[6].address, *rpc, **KEY).exit_code == 0
-
-
-def test_devnet_has_the_accounts_that_it_promises() -> None:
-    assert re.search(r"\bten\s+funded\s+accounts", opml("devnet", "--help").stdout)
-    assert len(dev_accounts()) == 10

@@ -58,7 +58,7 @@ class Shell:
             self.environment[name] = value
             return
         if words[0] == "npm":
-            words[words.index("@opml/contracts")] = str(ROOT / "contracts" / "src")
+            words[words.index("../opml/contracts/src")] = str(ROOT / "contracts" / "src")
             words += ["--no-audit", "--no-fund", "--ignore-scripts"]
         words = self.tools.get(words[0], [words[0]]) + words[1:]
         if "devnet" in words:
