@@ -330,4 +330,4 @@ def test_the_contract_may_be_named_with_its_first_block(tmp_path: Path) -> None:
         rpc = ("claims", "--rpc", devnet.url, "--contract")
         assert answer(*rpc, address)["claims"] == answer(*rpc, f"{address}@2")["claims"] == []
         assert refusal(*rpc, f"{address}@first")[:2] == (2, "bad-input")
-        assert refusal(*rpc, "0x12@1")[:2] == (5, "chain")
+        assert refusal(*rpc, "0x12@1")[:2] == (2, "bad-input")
