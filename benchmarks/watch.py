@@ -22,6 +22,7 @@ from opml.chain import OpmlClient, connect
 from opml.chain.accounts import dev_accounts
 from opml.chain.deploy import dev_contract, ensure_dev_contract
 from opml.chain.devnet import background
+from opml.chain.units import ETHER
 from opml.demo import lie
 from opml.dispute.game import ClaimStatus, Role
 from opml.dispute.keeper import Keeper
@@ -29,7 +30,7 @@ from opml.dispute.player import player
 from opml.model import load
 from opml.prover import register
 from opml.watch.library import Library
-from opml.watch.watcher import ETHER, Limits, Watcher
+from opml.watch.watcher import Limits, Watcher
 
 # At least as many games at once, and a move's thinking at most so long.
 GAMES, LIMIT_SECONDS = 100, 1.0

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from opml.chain.units import ETHER
 from opml.dispute.game import ClaimStatus, ClaimView
 from opml.header import ModelHeader
 from opml.watch.terms import TermsPolicy, kind
@@ -12,7 +13,6 @@ from opml.watch.terms import TermsPolicy, kind
 if TYPE_CHECKING:
     from opml.serving import Server
 
-ETHER: Final = 10**18
 # What one side can be made to spend in a game (docs/protocol.md: 844,005), and then to deliver and to be paid.
 DEFENCE_GAS: Final = 1_100_000
 # Prices rise while a claim stands, and whoever attacks a claim chooses when.

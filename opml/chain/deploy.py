@@ -8,13 +8,14 @@ from opml.chain.accounts import dev_accounts
 from opml.chain.base import Chain, Receipt
 from opml.chain.hexa import address_bytes, checksum
 from opml.chain.records import CHAIN_ID
+from opml.chain.units import ETHER
 from opml.errors import ChainError
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
-DEFAULT_PROVER_BOND: Final = 10**18
-DEFAULT_CHALLENGER_BOND: Final = 10**17
+DEFAULT_PROVER_BOND: Final = ETHER
+DEFAULT_CHALLENGER_BOND: Final = ETHER // 10
 DEFAULT_K: Final = 40
 
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from opml.chain.hexa import from_quantity, quantity
+from opml.chain.units import GWEI
 from opml.errors import ChainError
 
 if TYPE_CHECKING:
     from opml.chain.base import Chain
 
-GWEI: Final = 10**9
 DEFAULT_MAX_FEE: Final = 500 * GWEI
 _HISTORY: Final = 10
 

@@ -9,12 +9,13 @@ from opml.chain import rpcforms as forms
 from opml.chain.hexa import address_bytes, from_hex, from_quantity, quantity, to_hex
 from opml.chain.node import Node
 from opml.chain.records import Call, NodeError
+from opml.chain.units import GWEI
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
 CLIENT_VERSION: Final = "opml-devnet/0.1.0/py-evm"
-TIP: Final = 10**9
+TIP: Final = GWEI
 
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600

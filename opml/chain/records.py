@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from opml.chain.hexa import to_hex
+from opml.chain.units import ETHER
 
 CHAIN_ID: Final = 31337
 BLOCK_GAS: Final = 30_000_000
 # EIP-7825; also what an embedded transaction is sent with.
 TRANSACTION_GAS: Final = 1 << 24
 GENESIS_TIME: Final = 1_767_225_600
-DEV_BALANCE: Final = 10_000 * 10**18
+DEV_BALANCE: Final = 10_000 * ETHER
 
 # py-evm's own hints leave half of a header and of a transaction optional: no help in checking anything.
 Header = Any

@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from opml.chain.base import Chain, Receipt
-from opml.chain.fees import GWEI, FeePolicy, Fees, base_fee_of
+from opml.chain.fees import FeePolicy, Fees, base_fee_of
 from opml.chain.gas import check_gas, gas_limit, try_call
 from opml.chain.hexa import from_quantity, to_hex
 from opml.chain.letter import Letter
 from opml.chain.outbox import Outbox, Outcome
 from opml.chain.reverts import Refusal
+from opml.chain.units import GWEI
 from opml.chain.wire import Wire
 from opml.errors import ChainError, RevertError, UnreachableError
 

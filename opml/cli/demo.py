@@ -11,6 +11,7 @@ from rich.text import Text
 
 import opml
 from opml.chain.deploy import DEFAULT_K
+from opml.chain.units import ETHER
 from opml.cli.moves import describe, operator_of
 from opml.cli.options import emit, json_option, load_inputs, output
 from opml.demo import Arena, Scene, Sent, scenes
@@ -20,7 +21,6 @@ from opml.graph import Array
 from opml.model import Model, load
 
 EXAMPLES = Path(opml.__file__).parent.parent / "examples" / "models"
-ETHER = 10**18
 SHADES = " ░▒▓█"
 ACTS = {
     "registerModel": "makes the model known to the contract",

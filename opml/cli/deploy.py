@@ -7,10 +7,10 @@ import click
 from opml.chain import connect
 from opml.chain.accounts import load_account
 from opml.chain.deploy import DEFAULT_CHALLENGER_BOND, DEFAULT_K, DEFAULT_PROVER_BOND, create, deploy
+from opml.chain.units import ETHER
+from opml.cli.numbers import Ether
 from opml.cli.options import console, emit, json_option, key_options, max_fee, rpc_option
-from opml.cli.watch import Ether
 from opml.errors import InputError
-from opml.watch.watcher import ETHER
 
 _TOO_MUCH = 2**96
 

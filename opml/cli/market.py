@@ -7,8 +7,9 @@ import click
 import numpy as np
 
 from opml.chain.market import BPS, NOBODY, MarketClient, RequestView, Status, Terms
+from opml.chain.units import ETHER
 from opml.cli.market_session import market_option, open_market
-from opml.cli.numbers import BasisPoints
+from opml.cli.numbers import BasisPoints, Ether
 from opml.cli.options import (
     ADDRESS,
     console,
@@ -22,11 +23,9 @@ from opml.cli.options import (
 )
 from opml.cli.serve import serve_command
 from opml.cli.session import parse_id, receipt_json
-from opml.cli.watch import Ether
 from opml.errors import ChainError
 from opml.model import Model, load
 from opml.model_memory import input_bytes, read_output
-from opml.watch.watcher import ETHER
 from vm.merkle import subtree_root
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}

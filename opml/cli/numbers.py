@@ -6,6 +6,10 @@ from typing import Any
 
 import click
 
+from opml.chain.units import ETHER
+
+UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
 
 class Finite(click.FloatRange):
     """A number within bounds; `nan`, which compares with none, and `inf` are none."""
@@ -38,3 +42,33 @@ class BasisPoints(click.ParamType):  # type: ignore[type-arg]
         if points != int(points):
             self.fail(f"{value!r} is finer than a basis point: write two decimals at most", param, ctx)
         return int(points)
+
+
+class Size(click.ParamType):  # type: ignore[type-arg]
+    """Bytes: 500M, 4G, or a plain number."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value).upper().removesuffix("B").removesuffix("I")
+        number, unit = (text[:-1], UNITS[text[-1]]) if text[-1:] in UNITS else (text, 1)
+        if not number.isascii() or not number.isdigit():
+            self.fail(f"{value!r} is no size such as 500M or 4G", param, ctx)
+        return int(number) * unit
+
+
+class Ether(click.ParamType):  # type: ignore[type-arg]
+    """An amount of ether, as wei."""
+
+    name = "ETHER"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            wei = Decimal(str(value)) * ETHER
+        except InvalidOperation:
+            wei = Decimal(-1)
+        if not wei.is_finite() or wei < 0 or wei != int(wei):
+            self.fail(f"{value!r} is no amount of ether such as 0.5", param, ctx)
+        return int(wei)

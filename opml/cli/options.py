@@ -12,7 +12,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from opml.chain.fees import DEFAULT_MAX_FEE, GWEI
+from opml.chain.fees import DEFAULT_MAX_FEE
+from opml.chain.units import GWEI
 from opml.cli.numbers import Finite
 from opml.errors import InputError, OpmlError
 from opml.graph import Array

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from opml.chain.fees import GWEI
+from opml.chain.units import GWEI
 from opml.checked import ensure_checked
 from opml.cli.moves import describe
 from opml.cli.options import (

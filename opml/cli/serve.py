@@ -1,6 +1,5 @@
 """`opml market serve`: a prover's daemon."""
 
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,14 +7,24 @@ from typing import Any
 import click
 
 from opml.chain.market import Request
+from opml.cli.daemon import (
+    GRACE_SECONDS,
+    PATIENCE_ONCE,
+    library_options,
+    log_options,
+    memory_option,
+    once_option,
+    stop_on_signals,
+    terms_options,
+)
 from opml.cli.market_session import market_option, open_market
-from opml.cli.options import dims_option, emit, json_option, key_options, poll_option, rpc_option
-from opml.cli.watch import GRACE_SECONDS, Ether, Size
+from opml.cli.numbers import Ether
+from opml.cli.options import emit, json_option, key_options, poll_option, rpc_option
 from opml.errors import InputError
 from opml.serving import Server
 from opml.staking import ServeLimits
 from opml.watch.library import Library
-from opml.watch.log import LEVELS, EventLog
+from opml.watch.log import EventLog
 from opml.watch.terms import TermsPolicy
 
 
@@ -23,23 +32,7 @@ from opml.watch.terms import TermsPolicy
 @rpc_option
 @market_option
 @key_options
-@click.option(
-    "--model",
-    "-m",
-    "models",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="A model to answer for: ONNX file or image. May be given several times.",
-)
-@click.option(
-    "--models",
-    "folders",
-    multiple=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A folder of such files; new ones are found when a request asks for them.",
-)
-@dims_option
-@click.option("--one-phase", is_flag=True, help="The ONNX files were registered in one phase.")
+@library_options("answer for", "request")
 @click.option(
     "--min-profit",
     type=Ether(),
@@ -61,36 +54,15 @@ from opml.watch.terms import TermsPolicy
     show_default="one bond",
     help="Ether in lost bonds, in all, after which nothing new is claimed.",
 )
-@click.option(
-    "--min-clock",
-    type=click.IntRange(0),
-    metavar="SECONDS",
-    show_default="3600, or as in your file if that is less",
-    help="Least clock of a model that is yours but for window and clock.",
-)
-@click.option(
-    "--min-window",
-    type=click.IntRange(0),
-    metavar="SECONDS",
-    show_default="600, or as in your file if that is less",
-    help="Least window of such a model.",
-)
-@click.option(
-    "--max-window",
-    type=click.IntRange(1),
-    metavar="SECONDS",
-    show_default="30 days, or as in your file if that is more",
-    help="Greatest window of such a model: so long your bond is locked.",
-)
+@terms_options("Greatest window of such a model: so long your bond is locked.")
 @click.option(
     "--inputs",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="A folder with the bytes of inputs that are not on chain, in files named by their root: 0x….bin",
 )
-@click.option("--memory", type=Size(), default="4G", show_default=True, help="Memory for the traces of games.")
-@click.option("--once", is_flag=True, help="Catch up, do what there is to do now, and leave.")
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option("--log-level", type=click.Choice(list(LEVELS)), default="info", show_default=True)
+@memory_option
+@once_option
+@log_options
 @poll_option
 @json_option
 def serve_command(
@@ -161,10 +133,9 @@ def serve_command(
         emit=log,
         poll=poll,
     ) as server:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: server.stop())
+        stop_on_signals(server.stop)
         log("started", market=session.market.address, account=account.address, models=len(library.ids))
-        server.run(lambda: once and server.caught_up(), patience=5 if once else None)
+        server.run(lambda: once and server.caught_up(), patience=PATIENCE_ONCE if once else None)
         server.finish(GRACE_SECONDS)
         log("stopped", accepted=len(server.accepted), games=len(server.board.ours), pending=len(server.errands))
         if once and as_json:

@@ -1,87 +1,47 @@
 """`opml watch`: a challenger's daemon."""
 
 import logging
-import signal
 import sys
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 import click
 
-from opml.cli.options import contract_option, dims_option, emit, json_option, key_options, poll_option, rpc_option
+from opml.chain.views import NOBODY
+from opml.cli.daemon import (
+    GRACE_SECONDS,
+    PATIENCE_ONCE,
+    library_options,
+    log_options,
+    memory_option,
+    once_option,
+    stop_on_signals,
+    terms_options,
+)
+from opml.cli.numbers import Ether
+from opml.cli.options import contract_option, emit, json_option, key_options, poll_option, rpc_option
 from opml.cli.session import Session, open_session
 from opml.errors import DisputeError, InputError
 from opml.watch.library import Library
-from opml.watch.log import LEVELS, EventLog, NodeLog
+from opml.watch.log import EventLog, NodeLog
 from opml.watch.metrics import Metrics
 from opml.watch.terms import TermsPolicy
-from opml.watch.watcher import ETHER, Limits, Opinion, Watcher
-
-UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-# How long transactions may take that are under way when it is to stop.
-GRACE_SECONDS = 30.0
-
-
-class Size(click.ParamType):  # type: ignore[type-arg]
-    """Bytes: 500M, 4G, or a plain number."""
-
-    name = "SIZE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        text = str(value).upper().removesuffix("B").removesuffix("I")
-        number, unit = (text[:-1], UNITS[text[-1]]) if text[-1:] in UNITS else (text, 1)
-        if not number.isascii() or not number.isdigit():
-            self.fail(f"{value!r} is no size such as 500M or 4G", param, ctx)
-        return int(number) * unit
-
-
-class Ether(click.ParamType):  # type: ignore[type-arg]
-    """An amount of ether, as wei."""
-
-    name = "ETHER"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        try:
-            wei = Decimal(str(value)) * ETHER
-        except InvalidOperation:
-            wei = Decimal(-1)
-        if not wei.is_finite() or wei < 0 or wei != int(wei):
-            self.fail(f"{value!r} is no amount of ether such as 0.5", param, ctx)
-        return int(wei)
+from opml.watch.watcher import Limits, Opinion, Watcher
 
 
 @dataclass(frozen=True)
 class Nobody:
     """Who only looks needs no key."""
 
-    address: str = "0x" + 40 * "0"
+    address: str = NOBODY
 
 
 @click.command("watch")
 @rpc_option
 @contract_option
 @key_options
-@click.option(
-    "--model",
-    "-m",
-    "models",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="A model to watch over: ONNX file or image. May be given several times.",
-)
-@click.option(
-    "--models",
-    "folders",
-    multiple=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A folder of such files; new ones are found when a claim asks for them.",
-)
-@dims_option
-@click.option("--one-phase", is_flag=True, help="The ONNX files were registered in one phase.")
+@library_options("watch over", "claim")
 @click.option("--max-games", type=click.IntRange(0), default=1000, show_default=True, help="Own games open at once.")
 @click.option("--max-stake", type=Ether(), default="10", show_default=True, help="Ether in bonds at once.")
 @click.option(
@@ -97,34 +57,13 @@ class Nobody:
     show_default="three bonds",
     help="Ether in lost bonds, in all, after which no new games are begun.",
 )
-@click.option(
-    "--min-clock",
-    type=click.IntRange(0),
-    metavar="SECONDS",
-    show_default="3600, or as in your file if that is less",
-    help="Least clock of a model that is yours but for window and clock.",
-)
-@click.option(
-    "--min-window",
-    type=click.IntRange(0),
-    metavar="SECONDS",
-    show_default="600, or as in your file if that is less",
-    help="Least window of such a model.",
-)
-@click.option(
-    "--max-window",
-    type=click.IntRange(1),
-    metavar="SECONDS",
-    show_default="30 days, or as in your file if that is more",
-    help="Greatest window of such a model.",
-)
-@click.option("--memory", type=Size(), default="4G", show_default=True, help="Memory for the traces of games.")
+@terms_options("Greatest window of such a model.")
+@memory_option
 @click.option("--defend", is_flag=True, help="Also answer challenges of claims that this account has made.")
 @click.option("--dry-run", is_flag=True, help="Check every claim, send nothing; needs no key.")
-@click.option("--once", is_flag=True, help="Catch up, do what there is to do now, and leave.")
+@once_option
 @click.option("--metrics", metavar="HOST:PORT", help="Serve Prometheus metrics there, for example 127.0.0.1:9464.")
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option("--log-level", type=click.Choice(list(LEVELS)), default="info", show_default=True)
+@log_options
 @poll_option
 @json_option
 def command(
@@ -193,8 +132,7 @@ def command(
     with Watcher(
         session.client, account, library, limits=limits, terms=terms, memory=memory, defend=defend, emit=tell, poll=poll
     ) as watcher:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: watcher.stop())
+        stop_on_signals(watcher.stop)
         tell("started", contract=session.client.address, account=account.address, models=len(library.ids))
         _run(watcher, figures, once)
         tell("stopped", games=len(watcher.board.ours), pending=len(watcher.errands))
@@ -209,7 +147,7 @@ def _run(watcher: Watcher, figures: Metrics, once: bool) -> None:
         figures.measure(watcher)
         return once and watcher.caught_up()
 
-    watcher.run(looked, patience=None if not once else 5)
+    watcher.run(looked, patience=PATIENCE_ONCE if once else None)
     watcher.finish(GRACE_SECONDS)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from opml.chain.abi import artifact
 from opml.chain.hexa import from_quantity
 from opml.chain.outbox import DirectOutbox
+from opml.chain.units import ETHER
 from opml.dispute.errands import Emit, quiet
 from opml.dispute.game import ClaimStatus, ClaimView, Role
 from opml.dispute.keeper import POLL_SECONDS, Keeper
@@ -23,7 +24,6 @@ from opml.watch.traces import GIB, Traces
 if TYPE_CHECKING:
     from opml.chain.client import OpmlClient
 
-ETHER = 10**18
 # Claims that are handed to the worker at once; the most urgent are chosen again each time.
 OFFERED = 8
 ATTEMPTS = 3

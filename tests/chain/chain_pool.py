@@ -13,10 +13,11 @@ from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
 
 from opml.chain.base import Chain
-from opml.chain.fees import GWEI, FeePolicy
+from opml.chain.fees import FeePolicy
 from opml.chain.hexa import checksum, from_hex, from_quantity, quantity, to_hex
 from opml.chain.outbox import Outbox
 from opml.chain.rpcoutbox import RpcOutbox
+from opml.chain.units import GWEI
 from opml.errors import ChainError, RevertError, UnreachableError
 
 BAD = checksum(bytes(18) + b"\x0b\xad")

@@ -6,9 +6,10 @@ import pytest
 from chain_pool import BAD, BLOCK_SECONDS, Pool
 from eth_account.signers.local import LocalAccount
 
-from opml.chain.fees import GWEI, FeePolicy
+from opml.chain.fees import FeePolicy
 from opml.chain.outbox import Outbox, Outcome
 from opml.chain.rpcoutbox import FILL_AFTER, RAISE_AFTER
+from opml.chain.units import GWEI
 from opml.errors import ChainError, RevertError
 
 Accounts = tuple[LocalAccount, ...]

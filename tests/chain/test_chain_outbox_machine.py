@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from opml.chain.accounts import dev_accounts
-from opml.chain.fees import GWEI
+from opml.chain.units import GWEI
 from opml.errors import ChainError
 
 DEPTH = 2

@@ -15,10 +15,11 @@ from chain_proxy import HOSTILITIES, Hostility, hostile
 from eth_account.signers.local import LocalAccount
 
 from opml.chain.accounts import dev_accounts
-from opml.chain.fees import GWEI, FeePolicy
+from opml.chain.fees import FeePolicy
 from opml.chain.hexa import checksum, from_quantity
 from opml.chain.outbox import Outbox, Outcome
 from opml.chain.rpc import RpcChain
+from opml.chain.units import GWEI
 from opml.dispute.game import Role
 from opml.errors import ChainError
 

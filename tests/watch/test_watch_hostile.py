@@ -14,6 +14,7 @@ from watch_world import CHALLENGER_BOND, TinyModel, World, inputs, run_together
 
 from opml.chain.hexa import quantity
 from opml.chain.ledger import Ledger
+from opml.chain.units import ETHER
 from opml.dispute.game import ClaimStatus, ClaimView, Role
 from opml.errors import ImageError, UnsupportedError
 from opml.header import ModelHeader
@@ -22,7 +23,7 @@ from opml.watch.library import OPENED, Library
 from opml.watch.log import EventLog
 from opml.watch.queue import Queue
 from opml.watch.terms import HOUR, TermsPolicy, kind, least_clock, moves
-from opml.watch.watcher import ETHER, GAME_GAS, PRICE_RISE, Limits, Opinion
+from opml.watch.watcher import GAME_GAS, PRICE_RISE, Limits, Opinion
 
 MLP = Path(__file__).parents[2] / "examples" / "models" / "mlp.onnx"
 DAY = 24 * HOUR

@@ -13,10 +13,11 @@ from opml.chain.client import OpmlClient
 from opml.chain.devnet import background
 from opml.chain.records import frozen_clock
 from opml.chain.rpc import RpcChain
+from opml.chain.units import ETHER
 from opml.dispute.game import ClaimStatus, ClaimView, Role
 from opml.errors import InputError, SelfCheckError
 from opml.watch.library import Library
-from opml.watch.watcher import ETHER, Limits, Opinion, Watcher
+from opml.watch.watcher import Limits, Opinion, Watcher
 
 
 @pytest.fixture
