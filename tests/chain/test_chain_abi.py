@@ -239,7 +239,7 @@ def test_all_errors_of_both_contracts_are_known() -> None:
 
 
 def test_hints_are_for_errors_that_exist() -> None:
-    assert set(HINTS) <= OPML.error_names
+    assert set(HINTS) <= OPML.error_names | artifact("InferenceMarket").abi.error_names
     assert revert_error(UNKNOWN_GAME).hint == HINTS["UnknownGame"]
     assert revert_error(b"").hint is None
 
