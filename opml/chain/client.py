@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from opml.chain.abi import Event, artifact
-from opml.chain.base import Chain, Log, Receipt, Topic
+from opml.chain.base import Chain, Log, Receipt
+from opml.chain.contract import Contract
 from opml.chain.hexa import checksum, from_quantity, to_hex
 from opml.chain.ledger import Entry, Ledger
 from opml.chain.views import NO_CLAIM, BehindError, claim_terms, claim_view, game_key, game_view, present
@@ -40,20 +41,11 @@ class OpmlClient:
 
     def __init__(self, chain: Chain, address: str, from_block: int = 0) -> None:
         self.chain = chain
-        try:
-            self.address = checksum(address)
-        except ValueError:
-            raise ChainError(f"{address!r} is not an address", "20 bytes in hexadecimal, as 0x…") from None
-        self.from_block = from_block
-        self._abi = artifact("Opml").abi
+        self.contract = Contract(chain, address, artifact("Opml").abi, from_block)
         # By id, of which they are the preimages: what the contract does not keep, and no other chain of events changes.
         self._claims: dict[bytes, Claim] = {}
         self._keys: dict[bytes, GameKey] = {}
         self._times: dict[bytes, int] = {}
-        if not chain.code(self.address):
-            raise ChainError(
-                f"there is no contract at {self.address} on chain {chain.chain_id}", "check the address and the chain"
-            )
         try:
             known = 2 <= self.k <= 64 and self.prover_bond > 0
         except ChainError:
@@ -61,30 +53,40 @@ class OpmlClient:
         if not known:
             raise ChainError(f"the contract at {self.address} is not opml's", "check the address")
 
+    @property
+    def address(self) -> str:
+        """The contract's address, checksummed."""
+        return self.contract.address
+
+    @property
+    def from_block(self) -> int:
+        """Where events begin."""
+        return self.contract.from_block
+
     # The contract's own numbers
 
     @cached_property
     def k(self) -> int:
         """The largest number of parts into which one round divides a range."""
-        return int(self._read("k"))
+        return int(self.contract.read("k"))
 
     @cached_property
     def prover_bond(self) -> int:
         """What a claim costs to post."""
-        return int(self._read("proverBond"))
+        return int(self.contract.read("proverBond"))
 
     @cached_property
     def challenger_bond(self) -> int:
         """What a challenge costs."""
-        return int(self._read("challengerBond"))
+        return int(self.contract.read("challengerBond"))
 
     def burnt(self) -> int:
         """What nobody will ever get."""
-        return sum(event.args["burnt"] for _, event in self._events("ClaimSettled"))
+        return sum(event.args["burnt"] for _, event in self.contract.events("ClaimSettled"))
 
     def credit(self, address: str) -> int:
         """What the contract owes to an account, without winnings that it has not collected yet."""
-        return int(self._read("credit", checksum(address)))
+        return int(self.contract.read("credit", checksum(address)))
 
     def balance(self) -> int:
         """All that the contract holds."""
@@ -98,18 +100,18 @@ class OpmlClient:
 
     def register_model(self, header: "ModelHeader", uri: str, account: "LocalAccount") -> Receipt:
         """Makes a model known; harmless if it is already."""
-        return self._send(account, "registerModel", astuple(header), uri)
+        return self.contract.send(account, "registerModel", astuple(header), uri)
 
     def model(self, model_id: bytes) -> "ModelHeader | None":
         """A registered model's header; None if the contract does not know it."""
         from opml.header import ModelHeader
 
-        fields = self._read("models", model_id)
+        fields = self.contract.read("models", model_id)
         return ModelHeader(*fields.values()) if fields["tiles"] else None
 
     def model_uris(self, model_id: bytes) -> list[str]:
         """Where registrants say that the image can be had, oldest first; none of it is to be believed."""
-        return [event.args["uri"] for _, event in self._events("ModelRegistered", model_id)]
+        return [event.args["uri"] for _, event in self.contract.events("ModelRegistered", model_id)]
 
     # Claims
 
@@ -117,27 +119,27 @@ class OpmlClient:
         self, model_id: bytes, data: bytes, output_root: bytes, nonce: int, account: "LocalAccount"
     ) -> tuple[bytes, Receipt]:
         """Posts a claim with its bond; returns its id. `data` is the whole input region, which goes on chain."""
-        receipt = self._send(account, "claim", model_id, data, output_root, nonce, value=self.prover_bond)
-        return self._id_from(receipt, "Claimed", "claimId"), receipt
+        receipt = self.contract.send(account, "claim", model_id, data, output_root, nonce, value=self.prover_bond)
+        return bytes(self.contract.event_of(receipt, "Claimed")["claimId"]), receipt
 
     def claim_by_root(
         self, model_id: bytes, input_root: bytes, output_root: bytes, nonce: int, uri: str, account: "LocalAccount"
     ) -> tuple[bytes, Receipt]:
         """The same for an input that is not on chain: as safe as its bytes are available to who would challenge."""
         args = (model_id, input_root, output_root, nonce, uri)
-        receipt = self._send(account, "claimByRoot", *args, value=self.prover_bond)
-        return self._id_from(receipt, "Claimed", "claimId"), receipt
+        receipt = self.contract.send(account, "claimByRoot", *args, value=self.prover_bond)
+        return bytes(self.contract.event_of(receipt, "Claimed")["claimId"]), receipt
 
     def finalise(self, claim_id: bytes, account: "LocalAccount") -> Receipt:
         """Makes a claim final whose window has passed without a game open or lost; its bond becomes credit."""
-        return self._send(account, "finalise", claim_id)
+        return self.contract.send(account, "finalise", claim_id)
 
     def claim_view(self, claim_id: bytes) -> ClaimView:
         """The claim with its input; status NONE if there is none of that id."""
-        state = self._read("claims", claim_id)
+        state = self.contract.read("claims", claim_id)
         if state["status"] == ClaimStatus.NONE:
             return claim_view(claim_id, NO_CLAIM, state)
-        events = {event.name: event.args for _, event in self._events(None, claim_id)}
+        events = {event.name: event.args for _, event in self.contract.events(None, claim_id)}
         claim = self._check_claim(claim_id, claim_terms(present(events, "Claimed")))
         if claim.input_posted:
             return claim_view(claim_id, claim, state, input=present(events, "InputPosted")["input"])
@@ -162,8 +164,8 @@ class OpmlClient:
     def challenge(self, claim_id: bytes, salt: int, account: "LocalAccount") -> tuple[bytes, Receipt]:
         """Opens a game against a claim, with its bond; returns the game's id."""
         claim = self.claim_terms(claim_id)
-        receipt = self._send(account, "challenge", claim, salt, value=self.challenger_bond)
-        return self._id_from(receipt, "Challenged", "gameId"), receipt
+        receipt = self.contract.send(account, "challenge", claim, salt, value=self.challenger_bond)
+        return bytes(self.contract.event_of(receipt, "Challenged")["gameId"]), receipt
 
     def move(self, game_id: bytes, move: Move, account: "LocalAccount") -> Receipt:
         """Makes a move of `opml.dispute.moves`."""
@@ -172,7 +174,7 @@ class OpmlClient:
 
     def move_data(self, key: GameKey, claim: Claim, move: Move) -> bytes:
         """The call that makes a move, for whoever sends it in another way."""
-        return self._abi.encode_call(move.method, *move.args(key, claim))
+        return self.contract.abi.encode_call(move.method, *move.args(key, claim))
 
     def game_view(self, game_id: bytes) -> GameView:
         """The game as the contract's storage has it; stage NONE if there is none of that id.
@@ -192,11 +194,11 @@ class OpmlClient:
 
     def claim_games(self, claim_id: bytes) -> list[bytes]:
         """The ids of all games against a claim, oldest first."""
-        return [event.args["gameId"] for _, event in self._events("Challenged", None, claim_id)]
+        return [event.args["gameId"] for _, event in self.contract.events("Challenged", None, claim_id)]
 
     def history(self, item: bytes) -> list[Entry]:
         """All events of a claim (without those of its games) or of a game, in order."""
-        return self._entries(self._events(None, item))
+        return self._entries(self.contract.events(None, item))
 
     # All at once
 
@@ -205,9 +207,10 @@ class OpmlClient:
 
         Without `inputs`, those that carry the inputs' bytes stay where they are.
         """
-        wanted = () if inputs else ([self._abi.topic(name) for name in self._abi.event_names - {"InputPosted"}],)
+        abi = self.contract.abi
+        wanted = () if inputs else ([abi.topic(name) for name in abi.event_names - {"InputPosted"}],)
         logs = self.chain.logs(self.address, wanted, max(from_block, self.from_block), to_block)
-        return self._entries(self._decoded(logs))
+        return self._entries(self.contract.decoded(logs))
 
     def ledger(self) -> Ledger:
         """An empty ledger for this contract's events; a model not registered in them is read from the contract."""
@@ -233,25 +236,26 @@ class OpmlClient:
         The account is the party itself, or a delegate of it.
         """
         keys = [self.game_key(game_id) for game_id in games]
-        return self._send(account, "withdraw", checksum(party), list(claims), keys)
+        return self.contract.send(account, "withdraw", checksum(party), list(claims), keys)
 
     def paid(self, receipt: Receipt) -> int:
         """What a withdrawal paid."""
-        return sum(event.args["amount"] for _, event in self._decoded(receipt.logs) if event.name == "Withdrawn")
+        events = self.contract.decoded(receipt.logs)
+        return sum(event.args["amount"] for _, event in events if event.name == "Withdrawn")
 
     def set_delegate(self, delegate: str, allowed: bool, account: "LocalAccount") -> Receipt:
         """Lets another account move in the sender's games and withdraw for it, or no longer."""
-        return self._send(account, "setDelegate", checksum(delegate), allowed)
+        return self.contract.send(account, "setDelegate", checksum(delegate), allowed)
 
     def is_delegate(self, party: str, delegate: str) -> bool:
         """Whether `delegate` may do so for `party`."""
-        return bool(self._read("isDelegate", checksum(party), checksum(delegate)))
+        return bool(self.contract.read("isDelegate", checksum(party), checksum(delegate)))
 
     # Common
 
     def _game_view(self, game_id: bytes) -> GameView:
-        state = self._read("games", game_id)
-        events = [event for _, event in self._events(None, game_id)] if state["stage"] else []
+        state = self.contract.read("games", game_id)
+        events = [event for _, event in self.contract.events(None, game_id)] if state["stage"] else []
         return game_view(game_id, self.k, state, events)
 
     def _check_claim(self, claim_id: bytes, claim: Claim) -> Claim:
@@ -259,30 +263,14 @@ class OpmlClient:
             raise BehindError("what the claim says is not what its id commits to")
         return claim
 
-    def _read(self, name: str, *args: Any) -> Any:
-        output = self.chain.call(self.address, self._abi.encode_call(name, *args))
-        return self._abi.decode_result(name, output)
-
-    def _send(self, account: "LocalAccount", name: str, *args: Any, value: int = 0) -> Receipt:
-        return self.chain.transact(account, self.address, self._abi.encode_call(name, *args), value)
-
-    def _events(self, names: str | None, *topics: Topic) -> list[tuple[Log, Event]]:
-        """Events of this name (None: of all) with these indexed arguments, in order."""
-        wanted = None if names is None else self._abi.topic(names)
-        return self._decoded(self.chain.logs(self.address, [wanted, *topics], self.from_block))
-
     def _only(self, name: str, item: bytes, unless: tuple[str, str]) -> Mapping[str, Any]:
         """The event with which an item begins; where the contract does not know it, the error that it would give."""
-        events = {event.name: event.args for _, event in self._events(name, item)}
+        events = {event.name: event.args for _, event in self.contract.events(name, item)}
         view, error = unless
-        state = {} if events else self._read(view, item)
+        state = {} if events else self.contract.read(view, item)
         if not events and not (state.get("status") or state.get("stage")):
             raise RevertError(error)
         return present(events, name)
-
-    def _decoded(self, logs: Sequence[Log]) -> list[tuple[Log, Event]]:
-        pairs = [(log, self._abi.decode_event(log.topics, log.data)) for log in logs if log.address == self.address]
-        return [(log, event) for log, event in pairs if event is not None]
 
     def _entries(self, events: Sequence[tuple[Log, Event]]) -> list[Entry]:
         return [
@@ -302,12 +290,6 @@ class OpmlClient:
                 self._times.clear()
             self._times[log.block_hash] = from_quantity(block["timestamp"])
         return self._times[log.block_hash]
-
-    def _id_from(self, receipt: Receipt, event: str, argument: str) -> bytes:
-        for _, found in self._decoded(receipt.logs):
-            if found.name == event:
-                return bytes(found.args[argument])
-        raise ChainError(f"transaction {to_hex(receipt.tx_hash)} has no event {event}")
 
 
 def _again(read: Callable[[], T]) -> T:

@@ -37,10 +37,12 @@ class Contract:
         return self.chain.transact(account, self.address, self.abi.encode_call(name, *args), value)
 
     def events(
-        self, names: str | Sequence[str], *topics: Topic, from_block: int | None = None
+        self, names: str | Sequence[str] | None, *topics: Topic, from_block: int | None = None
     ) -> list[tuple[Log, Event]]:
-        """Events of these names with these indexed arguments, in order."""
-        wanted = [self.abi.topic(name) for name in ([names] if isinstance(names, str) else names)]
+        """Events of these names (None: of all) with these indexed arguments, in order."""
+        wanted: Topic = None
+        if names is not None:
+            wanted = [self.abi.topic(name) for name in ([names] if isinstance(names, str) else names)]
         first = self.from_block if from_block is None else max(from_block, self.from_block)
         return self.decoded(self.chain.logs(self.address, [wanted, *topics], first))
 

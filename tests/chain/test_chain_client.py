@@ -70,10 +70,10 @@ def test_every_function_of_the_contract_is_there(client: OpmlClient) -> None:
 def test_ids_are_the_contracts(client: OpmlClient, accounts: Accounts) -> None:
     claim = Claim(HEADER.model_id, INPUT_ROOT, OUTPUT_ROOT, accounts[0].address, 2**255 + 1, False)
     key = GameKey(claim.id_at(client.chain.chain_id, client.address), accounts[1].address, 3)
-    assert client._read("claimIdOf", claim) == key.claim_id
-    assert client._read("gameIdOf", key) == key.id
-    assert client._read("claimIdOf", claim._replace(input_posted=True)) != key.claim_id
-    assert client._read("gameIdOf", key._replace(salt=4)) != key.id
+    assert client.contract.read("claimIdOf", claim) == key.claim_id
+    assert client.contract.read("gameIdOf", key) == key.id
+    assert client.contract.read("claimIdOf", claim._replace(input_posted=True)) != key.claim_id
+    assert client.contract.read("gameIdOf", key._replace(salt=4)) != key.id
 
 
 def test_moves_have_the_arguments_of_the_contract() -> None:
@@ -334,10 +334,16 @@ def test_a_node_without_old_events_is_told(client: OpmlClient, accounts: Account
 class Lying(OpmlClient):
     """A client whose node shows events that were never there."""
 
-    lie: Callable[[str, dict[str, object]], dict[str, object]]
+    lie: Callable[[str, dict[str, object]], dict[str, object]] = staticmethod(lambda name, args: args)
 
-    def _decoded(self, logs: Sequence[Log]) -> list[tuple[Log, Event]]:
-        return [(log, Event(e.name, self.lie(e.name, dict(e.args)))) for log, e in super()._decoded(logs)]
+    def __init__(self, chain: Chain, address: str) -> None:
+        super().__init__(chain, address)
+        told = self.contract.decoded
+
+        def decoded(logs: Sequence[Log]) -> list[tuple[Log, Event]]:
+            return [(log, Event(e.name, self.lie(e.name, dict(e.args)))) for log, e in told(logs)]
+
+        self.contract.decoded = decoded  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def selector(signature: str) -> str:
 
 def struct(client: OpmlClient, function: str) -> str:
     """The types of the struct that is a function's first argument."""
-    entry = next(entry for entry in client._abi._of_type("function") if entry["name"] == function)
+    entry = next(entry for entry in client.contract.abi._of_type("function") if entry["name"] == function)
     return ",".join(part["type"] for part in entry["inputs"][0]["components"])
 
 
