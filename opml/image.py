@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opml.errors import ImageError
+from opml.files import write_whole
 from opml.header import ModelHeader
 from opml.manifest import MANIFEST_MAX, Manifest, SectionJson, make_manifest
 from opml.program import Program
@@ -117,16 +118,8 @@ def write_image(image: Image, path: str | os.PathLike[str]) -> None:
     """Writes the file in one step: a reader sees the old one or the new one, never a part. Raises ImageError."""
     manifest = _fit_manifest(image)
     target = Path(path)
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     try:
-        try:
-            with partial.open("wb") as file:
-                _write(file, image, manifest)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(target, lambda file: _write(file, image, manifest))
     except OSError as error:
         raise ImageError(f"{target} cannot be written: {error.strerror}") from None
 

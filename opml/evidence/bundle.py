@@ -11,7 +11,7 @@ import numpy as np
 
 from opml.commitment import Bytes
 from opml.errors import EvidenceError, InputError
-from opml.evidence.receipt import to_hex, write_whole
+from opml.evidence.receipt import to_hex, write_evidence
 from vm.merkle import subtree_root
 
 
@@ -27,7 +27,7 @@ def write_bundle(folder: Path, tensors: Iterable[tuple[bytes, Bytes]]) -> None:
     except OSError as error:
         raise InputError(f"{folder} cannot be made: {error.strerror}") from None
     for root, data in tensors:
-        write_whole(file_of(folder, root, data.size), data.tobytes())
+        write_evidence(file_of(folder, root, data.size), data.tobytes())
 
 
 def read_tensor(folder: Path, name: str, root: bytes, level: int, nbytes: int) -> Bytes:

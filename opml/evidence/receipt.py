@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from opml.dispute.game import Claim
 from opml.errors import EvidenceError, InputError, ReceiptError
 from opml.evidence.proofs import root_of_peaks
+from opml.files import write_whole
 from opml.header import ModelHeader
 from opml.manifest import Hash, HeaderJson, Name, Size
 from vm.keccak import keccak256
@@ -155,7 +156,7 @@ class Receipt(_Strict):
         target = Path(path)
         if target.exists():
             raise InputError(f"{target} is there already; a receipt takes nothing's place", "name another file")
-        write_whole(target, canonical(self) + b"\n")
+        write_evidence(target, canonical(self) + b"\n")
 
 
 def read_receipt(path: str | os.PathLike[str]) -> Receipt:
@@ -171,18 +172,10 @@ def read_receipt(path: str | os.PathLike[str]) -> Receipt:
     return Receipt.parse(data, os.fspath(path))
 
 
-def write_whole(target: Path, data: bytes) -> None:
-    """Writes a file in one step: nobody meets a part of it. Raises InputError."""
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+def write_evidence(target: Path, data: bytes) -> None:
+    """Writes a file in one step. Raises InputError."""
     try:
-        try:
-            with partial.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(target, lambda file: file.write(data))
     except OSError as error:
         raise InputError(f"{target} cannot be written: {error.strerror}") from None
 
