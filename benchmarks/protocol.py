@@ -17,6 +17,7 @@ from pages import markdown, write_table
 
 from opml.chain.deploy import DEFAULT_CHALLENGER_BOND, DEFAULT_K, DEFAULT_PROVER_BOND
 from opml.compiler import CLOCK, WINDOW
+from opml.dispute.rules import rounds
 
 GAS_FILE = Path(__file__).parent.parent / "contracts" / "gas.json"
 GWEI, ETHER = 10**9, 10**18
@@ -43,14 +44,6 @@ def gas() -> Counter[str]:
     for case in json.loads(GAS_FILE.read_text()).values():
         most |= Counter(case)
     return most
-
-
-def rounds(length: int, k: int) -> int:
-    """Choices until a range has one step left."""
-    count = 0
-    while length > 1:
-        length, count = -(-length // k), count + 1
-    return count
 
 
 def calls(tiles: int, steps: int, k: int) -> dict[str, Counter[str]]:

@@ -44,6 +44,14 @@ def inner_boundaries(length: int, k: int) -> list[int]:
     return [boundary(length, p, i) for i in range(1, p)]
 
 
+def rounds(length: int, k: int) -> int:
+    """The most choices until a range has one step left."""
+    count = 0
+    while length > 1:
+        length, count = -(-length // k), count + 1
+    return count
+
+
 def depth(count: int) -> int:
     """Levels of the tree over a post of `count` states: the smallest d with 2**d >= count."""
     return max(count - 1, 0).bit_length()

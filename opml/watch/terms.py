@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
+from opml.dispute.rules import rounds
 from opml.header import ModelHeader
 
 HOUR: Final = 3600
@@ -60,19 +61,12 @@ def kind(header: ModelHeader) -> ModelHeader:
 
 def moves(header: ModelHeader, k: int) -> int:
     """The most moves that one side makes in a game."""
-    return _rounds(header.tiles, k) + _rounds(header.max_steps, k) + 3
+    return rounds(header.tiles, k) + rounds(header.max_steps, k) + 3
 
 
 def least_clock(header: ModelHeader, *, k: int, seconds: float, pause: float) -> float:
     """The seconds in which a game can be played with certainty, with a `pause` for each move."""
     return SAFETY * (seconds + moves(header, k) * pause)
-
-
-def _rounds(length: int, k: int) -> int:
-    rounds = 0
-    while length > 1:
-        length, rounds = -(-length // k), rounds + 1
-    return rounds
 
 
 def _or(chosen: int | None, default: int) -> int:
