@@ -4,15 +4,12 @@ Every function is total: NaN in gives NaN out, and no step leaves the range of a
 all 2^32 arguments are in docs/numerics.md, and `tests/ops/test_numerics_sweep.py` measures them.
 """
 
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from vm.guest.intrinsics import abs32, bits_f32, f32_bits, fma32
-from vm.jit import make_jit
-
-jit = make_jit([Path(__file__), Path(__file__).parent.parent / "vm"])
+from vm.jit import jit
 
 
 def _f(text: str) -> np.float32:

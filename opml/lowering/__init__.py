@@ -1,6 +1,6 @@
 """ONNX operators → primitives, one rule per operator; the files of this folder are the list of what opml reads.
 
-A rule gets a `Call` (one ONNX node) and returns the name of the primitive tensor that is its result. Views are
+A rule gets a `Call` (one ONNX node) and returns the names of the primitive tensors that are its results. Views are
 resolved, constants folded and types inferred while the rules run, so that a computed constant can be a shape.
 """
 
@@ -42,19 +42,19 @@ def lower(source: OnnxGraph) -> Graph:
         label = f"{node.op} {node.name or node.outputs[0]!r}"
         missing = [name for name in inputs if name and name not in result]
         if missing:
-            raise UnsupportedError(f"{label} reads {missing[0]!r}, a further output of a node; opml has the first only")
+            raise UnsupportedError(f"{label} reads {missing[0]!r}, a further output of a node that opml does not have")
         call = Call(build, node, source.opset, tuple(result[name] if name else "" for name in inputs))
         build.label = node.name or next(filter(None, node.outputs))
         try:
-            output = RULES[node.op](call)
+            results = RULES[node.op](call)
             _refuse_rest(call)
         except OpmlError as error:
             raise type(error)(f"{label}: {error.message}", error.hint) from None
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             # Rules assume what the ONNX standard says of attributes and shapes; a corrupt file need not obey it.
             raise ModelError(f"{label} makes no sense: {error}") from error
-        if node.outputs[0]:
-            result[node.outputs[0]] = output
+        outputs = [results] if isinstance(results, str) else results
+        result.update({name: tensor for name, tensor in zip(node.outputs, outputs, strict=False) if name and tensor})
     return _name_tensors(source, build, result)
 
 
@@ -74,7 +74,7 @@ def _name_tensors(source: OnnxGraph, build: Builder, result: dict[str, str]) -> 
     taken = {*build.graph.inputs, *build.graph.constants}
     for output in source.outputs:
         if output not in result:
-            raise UnsupportedError(f"output {output!r} is a further output of a node; opml has the first only")
+            raise UnsupportedError(f"output {output!r} is a further output of a node that opml does not have")
         tensor = result[output]
         root = roots[tensor]
         if root in taken:

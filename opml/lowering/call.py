@@ -7,7 +7,8 @@ from opml.errors import UnsupportedError
 from opml.graph import Array, Attribute, DType, Node
 from opml.lowering.builder import Builder
 
-Rule = Callable[["Call"], str]
+# The tensors that are the node's outputs; "" for one that opml does not compute.
+Rule = Callable[["Call"], str | Sequence[str]]
 RULES: dict[str, Rule] = {}
 
 

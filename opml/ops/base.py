@@ -16,11 +16,10 @@ from opml.graph import Attribute, DType, TensorType
 from vm.constants import LEAF_BYTES
 from vm.guest.intrinsics import load_f32, load_i8, load_i32, load_i64, load_u8, store_i8, store_i32, store_i64
 from vm.guest.record import PARAMS, WORD_INPUT, WORD_OUT, WORD_PARAM
-from vm.jit import make_jit
+from vm.jit import jit
 
 _OPML = Path(__file__).parent.parent
 SOURCES: Final = (_OPML.parent / "vm", _OPML / "ops", _OPML / "numerics.py")
-jit = make_jit(SOURCES)
 
 Attrs = dict[str, Attribute]
 Types = Sequence[TensorType | None]

@@ -1,12 +1,8 @@
 """The softfloat and the hardware side by side over arrays of operands, natively."""
 
-from pathlib import Path
-
 from vm.guest import softfloat
 from vm.guest.intrinsics import bits_f32, f32_bits, fma32, sqrt32
-from vm.jit import make_jit
-
-jit = make_jit([Path(__file__), Path(__file__).parents[2] / "vm"])
+from vm.jit import jit
 
 MASK = 0xFFFFFFFF
 ADD, SUB, MUL, DIV = range(4)

@@ -9,7 +9,7 @@ from opml.errors import UnsupportedError
 from opml.graph import DType, TensorType
 from opml.ops import OPS, evaluate, make_record, type_of
 from opml.ops.base import tile_count
-from vm.guest.record import RECORD_WORDS, WORD_INPUT, WORD_OP, WORD_OUT, WORD_TILES
+from vm.guest.record import MAX_INPUTS, RECORD_WORDS, WORD_INPUT, WORD_OP, WORD_OUT, WORD_TILES
 
 
 def f(*shape: int) -> Any:
@@ -120,7 +120,7 @@ def test_a_record_holds_what_the_guest_reads() -> None:
     assert record[WORD_INPUT : WORD_INPUT + 4].tolist() == [0x2000, 0x3000, 0, 0]
     assert record[WORD_TILES] == tile_count(out) == 5
     with pytest.raises(UnsupportedError, match="record"):
-        make_record(op, [a, b], out, {}, 0, [0] * 5, 0)
+        make_record(op, [a, b], out, {}, 0, [0] * (MAX_INPUTS + 1), 0)
 
 
 def test_costs_grow_with_the_work() -> None:

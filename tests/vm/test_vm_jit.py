@@ -3,11 +3,14 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vm.jit import cache_root, jit, make_jit, source_key
+import opml.ops.softmax
+import vm.jit
+from vm.jit import cache_root, imports, jit, source_key, sources_of
 
 
 @jit
@@ -38,6 +41,27 @@ def test_the_key_changes_with_the_compiler(tmp_path, monkeypatch):
     assert source_key([tmp_path]) != before
 
 
+def test_the_sources_of_a_file_are_what_it_imports_at_any_distance(tmp_path):
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    for name in "abcd":
+        (package / f"{name}.py").write_text("")
+    (package / "a.py").write_text("from package.b import (\n    x,  # a comment, with a comma\n    y,\n)\nimport sys")
+    (package / "b.py").write_text("def f():\n    from package import c as other, a\nfrom vm.constants import DEPTH")
+    a, b, c = (package / f"{name}.py" for name in "abc")
+    constants = Path(vm.jit.__file__).parent / "constants.py"
+    assert imports(a) == {b}
+    assert sources_of(a) == {a, b, c, constants}
+    assert sources_of(c) == {c}
+
+
+def test_every_kernel_depends_on_the_numerics_it_calls():
+    sources = {path.name for path in sources_of(Path(opml.ops.softmax.__file__))}
+    assert {"softmax.py", "rows.py", "native.py", "base.py", "numerics.py", "intrinsics.py", "record.py"} <= sources
+    assert not sources & {"conv.py", "cast.py", "reader.py"}
+
+
 def test_the_cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_root() == tmp_path / "opml"
@@ -62,7 +86,7 @@ def test_numbas_own_setting_is_left_alone():
     import numba
 
     before = numba.config.CACHE_DIR
-    make_jit([])(lambda: 0)
+    jit(lambda: 0)
     assert before == numba.config.CACHE_DIR
 
 
@@ -72,7 +96,7 @@ def test_a_function_compiles_and_runs():
 
 
 def test_arithmetic_raises_nothing():
-    @make_jit([])
+    @jit
     def quotient(a, b):
         return a / b
 

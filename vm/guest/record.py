@@ -15,15 +15,18 @@ TABLE_MAX_LOG2: Final = 24
 TABLE_MAGIC: Final = 0x314C4D504F  # "OPML1"
 TABLE_INTERFACE: Final = 4
 
-RECORD_WORDS: Final = 32
+RECORD_WORDS: Final = 64
 RECORD_BYTES: Final = RECORD_WORDS * 8
-MAX_INPUTS: Final = 4
-PARAMS: Final = RECORD_WORDS - 4 - MAX_INPUTS
+MAX_INPUTS: Final = 8
 
-# Word indices.
+# Word indices. In a program that is repeated, WORD_ITERATION is how often it has run before, and the words from
+# WORD_STRIDE on are the distances in bytes from one iteration's output and inputs to the next one's.
 WORD_OP: Final = 0
 WORD_FIRST_TILE: Final = 1
 WORD_TILES: Final = 2
 WORD_OUT: Final = 3
 WORD_INPUT: Final = 4
-WORD_PARAM: Final = WORD_INPUT + MAX_INPUTS
+WORD_ITERATION: Final = WORD_INPUT + MAX_INPUTS
+WORD_STRIDE: Final = WORD_ITERATION + 1
+WORD_PARAM: Final = 24
+PARAMS: Final = RECORD_WORDS - WORD_PARAM
