@@ -8,6 +8,7 @@ than the file itself holds. `value_info` is not read: shapes are inferred again 
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from math import prod
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 import onnx
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
-from onnx import AttributeProto, ModelProto, TensorProto, ValueInfoProto
+from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto
 
 from opml.errors import ModelError, UnsupportedError
 from opml.graph import Array, Attribute, DType, Graph, Node, TensorType
@@ -44,9 +45,18 @@ _FIELDS = {DType.FLOAT32: "float_data", DType.INT64: "int64_data"}
 
 @dataclass
 class OnnxGraph(Graph):
-    """A graph whose nodes bear ONNX names. `types` knows inputs and constants only; `opset` fixes what a node means."""
+    """A graph whose nodes bear ONNX names, with the domain before a dot where it is not ONNX's own.
+
+    `types` knows inputs and constants only; `opset` fixes what a node means; `functions` are the model's own operators.
+    """
 
     opset: int = MAX_OPSET
+    functions: dict[str, FunctionProto] = dataclass_field(default_factory=dict)
+
+
+def onnx_type(dtype: DType) -> int:
+    """The ONNX type number of an element type."""
+    return next(number for number, known in _DTYPES.items() if known is dtype)
 
 
 def onnx_dtype(number: int, what: str) -> DType:
@@ -64,10 +74,7 @@ def read_onnx(source: str | os.PathLike[str] | bytes, dims: Mapping[str, int] | 
     Raises ModelError where the file is not a sound model, UnsupportedError where opml does not have what it uses.
     """
     model = _parse(source if isinstance(source, bytes) else _read(Path(source)))
-    opset = _opset(model)
-    if model.functions:
-        names = ", ".join(repr(function.name) for function in model.functions)
-        raise UnsupportedError(f"model-local functions ({names})", "inline them with onnx.inliner")
+    opset = _opset(model.opset_import)
     proto = model.graph
     if len(proto.node) > MAX_NODES:
         raise UnsupportedError(f"{len(proto.node)} nodes; opml has room for {MAX_NODES}")
@@ -75,7 +82,7 @@ def read_onnx(source: str | os.PathLike[str] | bytes, dims: Mapping[str, int] | 
         raise UnsupportedError("sparse initialisers")
 
     _check_name(proto.name)
-    graph = OnnxGraph(proto.name, [], [], [], {}, {}, opset)
+    graph = OnnxGraph(proto.name, [], [], [], {}, {}, opset, _functions(model))
     for tensor in proto.initializer:
         _define(graph, tensor.name, "initialiser")
         _add_constant(graph, tensor.name, read_tensor(tensor, f"initialiser {tensor.name!r}"))
@@ -84,6 +91,59 @@ def read_onnx(source: str | os.PathLike[str] | bytes, dims: Mapping[str, int] | 
         _read_node(graph, node, f"{node.op_type} {node.name or f'number {index}'!r}")
     _read_outputs(graph, [output.name for output in proto.output])
     return graph
+
+
+def _functions(model: ModelProto) -> dict[str, FunctionProto]:
+    functions: dict[str, FunctionProto] = {}
+    for function in model.functions:
+        if function.overload:
+            raise UnsupportedError(f"the function {function.name!r} with the overload {function.overload!r}")
+        name = operator_name(function.domain, function.name)
+        if name in functions:
+            raise ModelError(f"the function {name} is defined twice")
+        functions[name] = function
+    return functions
+
+
+def operator_name(domain: str, op: str) -> str:
+    """How a node of `OnnxGraph` calls an operator."""
+    return op if domain in _DOMAINS else f"{domain}.{op}"
+
+
+def read_function(
+    function: FunctionProto, attrs: Mapping[str, AttributeProto], functions: dict[str, FunctionProto]
+) -> OnnxGraph:
+    """The body of a function (the model's own, or of an operator's schema) as a graph for a call with `attrs`.
+
+    Its inputs and outputs are the function's formal ones; inputs have no types. Raises as `read_onnx`.
+    """
+    what = f"the function {function.name!r}"
+    if len(function.node) > MAX_NODES:
+        raise UnsupportedError(f"{what} has {len(function.node)} nodes; opml has room for {MAX_NODES}")
+    graph = OnnxGraph(function.name, [], [], [], {}, {}, _opset(function.opset_import, what), functions)
+    for name in function.input:
+        _define(graph, name, f"input of {what}")
+        graph.inputs.append(name)
+        graph.types[name] = UNKNOWN
+    for index, node in enumerate(function.node):
+        _read_node(graph, _bind(node, attrs), f"{node.op_type} {node.name or f'number {index}'!r} of {what}")
+    _read_outputs(graph, list(function.output), passing=True)
+    return graph
+
+
+def _bind(node: NodeProto, attrs: Mapping[str, AttributeProto]) -> NodeProto:
+    """The node with the caller's attributes in place of references to them, or without what the caller leaves out."""
+    if not any(attribute.ref_attr_name for attribute in node.attribute):
+        return node
+    bound = NodeProto()
+    bound.CopyFrom(node)
+    del bound.attribute[:]
+    for attribute in node.attribute:
+        given = attrs.get(attribute.ref_attr_name) if attribute.ref_attr_name else attribute
+        if given is not None:
+            bound.attribute.add().CopyFrom(given)
+            bound.attribute[-1].name = attribute.name
+    return bound
 
 
 def _read(path: Path) -> bytes:
@@ -120,10 +180,10 @@ def _check_text(message: Message) -> None:
                 raise ModelError(f"the file is corrupt: its {field.name} is no UTF-8 text: {item[:40]!r}")
 
 
-def _opset(model: ModelProto) -> int:
-    versions = {entry.version for entry in model.opset_import if entry.domain in _DOMAINS}
+def _opset(imports: Iterable[OperatorSetIdProto], what: str = "the model") -> int:
+    versions = {entry.version for entry in imports if entry.domain in _DOMAINS}
     if len(versions) != 1:
-        raise ModelError("the model must import exactly one version of the operator set ai.onnx")
+        raise ModelError(f"{what} must import exactly one version of the operator set ai.onnx")
     (version,) = versions
     if not MIN_OPSET <= version <= MAX_OPSET:
         raise UnsupportedError(
@@ -225,8 +285,6 @@ def read_tensor(tensor: TensorProto, what: str) -> Array:
 
 
 def _read_node(graph: OnnxGraph, node: onnx.NodeProto, what: str) -> None:
-    if node.domain not in _DOMAINS:
-        raise UnsupportedError(f"operator {node.domain}.{node.op_type} ({node.name!r})")
     for name in node.input:
         if name and name not in graph.types:
             raise ModelError(f"{what} reads {name!r}, which no earlier node computes")
@@ -244,10 +302,11 @@ def _read_node(graph: OnnxGraph, node: onnx.NodeProto, what: str) -> None:
         else:
             attrs[attribute.name] = value
 
-    if node.op_type == "Constant":
+    operator = operator_name(node.domain, node.op_type)
+    if operator == "Constant":
         _read_constant(graph, node, attrs, tensors, what)
         return
-    if node.op_type == "ConstantOfShape" and "value" in tensors:
+    if operator == "ConstantOfShape" and "value" in tensors:
         inputs.append(_hidden_constant(graph, tensors.pop("value")))
     if tensors:
         raise UnsupportedError(f"attribute {min(tensors)!r} of {what} is a tensor")
@@ -256,7 +315,7 @@ def _read_node(graph: OnnxGraph, node: onnx.NodeProto, what: str) -> None:
     for name in filter(None, node.output):
         _define(graph, name, f"output of {what}")
         graph.types[name] = UNKNOWN
-    graph.nodes.append(Node(node.op_type, tuple(inputs), tuple(node.output), attrs, node.name))
+    graph.nodes.append(Node(operator, tuple(inputs), tuple(node.output), attrs, node.name))
 
 
 # Stands in for the type of a computed tensor while names are collected; removed at the end.
@@ -314,7 +373,8 @@ def _text(value: bytes, label: str) -> str:
         raise ModelError(f"{label} is no text") from None
 
 
-def _read_outputs(graph: OnnxGraph, outputs: list[str]) -> None:
+def _read_outputs(graph: OnnxGraph, outputs: list[str], *, passing: bool = False) -> None:
+    """`passing`: an output may be an input."""
     if not outputs:
         raise ModelError("the model has no outputs")
     for name in outputs:
@@ -322,7 +382,7 @@ def _read_outputs(graph: OnnxGraph, outputs: list[str]) -> None:
             raise ModelError(f"nothing computes the output {name!r}")
         if name in graph.outputs:
             raise ModelError(f"the output {name!r} is listed twice")
-        if name in graph.inputs:
+        if name in graph.inputs and not passing:
             raise UnsupportedError(f"{name!r} is both an input and an output", "put an Identity between them")
         graph.outputs.append(name)
     computed = {name for node in graph.nodes for name in node.outputs}

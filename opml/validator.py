@@ -19,7 +19,18 @@ from opml.passes.check import check, infer
 from opml.program import Program, build_program
 from opml.roots import guest_root, model_root
 from vm.constants import SCRATCH_BASE
-from vm.guest.record import RECORD_BYTES, WORD_FIRST_TILE, WORD_INPUT, WORD_OP, WORD_OUT, WORD_PARAM, WORD_TILES
+from vm.guest.record import (
+    MAX_INPUTS,
+    RECORD_BYTES,
+    WORD_FIRST_TILE,
+    WORD_INPUT,
+    WORD_ITERATION,
+    WORD_OP,
+    WORD_OUT,
+    WORD_PARAM,
+    WORD_STRIDE,
+    WORD_TILES,
+)
 
 
 def open_image(path: str | os.PathLike[str], *, guest: bytes | None = None, rehash: bool = True) -> Image:
@@ -139,9 +150,10 @@ def _word_name(row: int, word: int) -> str:
     if row == 0:
         return {0: "magic", 1: "node count", 2: "tiles"}.get(word, f"word {word}")
     names = {WORD_OP: "operator", WORD_FIRST_TILE: "first tile", WORD_TILES: "tiles", WORD_OUT: "output address"}
+    names |= {WORD_INPUT + i: f"address of input {i}" for i in range(MAX_INPUTS)} | {WORD_ITERATION: "iteration"}
     if word in names:
         return names[word]
-    return f"address of input {word - WORD_INPUT}" if word < WORD_PARAM else f"parameter {word - WORD_PARAM}"
+    return f"stride {word - WORD_STRIDE}" if word < WORD_PARAM else f"parameter {word - WORD_PARAM}"
 
 
 def _map_constants(program: Program, sections: list[Bytes]) -> dict[str, Array]:

@@ -4,11 +4,12 @@ A rule gets a `Call` (one ONNX node) and returns the names of the primitive tens
 resolved, constants folded and types inferred while the rules run, so that a computed constant can be a shape.
 """
 
-from opml.errors import ModelError, OpmlError, UnsupportedError
+from opml.errors import UnsupportedError
 from opml.graph import Graph
 from opml.lowering import elementwise, linear, normalisation, reduction, shapes, windows  # noqa: F401  (register rules)
 from opml.lowering.builder import Builder
-from opml.lowering.call import RULES, Call
+from opml.lowering.call import RULES
+from opml.lowering.scope import lower_nodes, unknown_operators
 from opml.passes.check import storage
 from opml.passes.fold import FREE_BYTES
 from opml.reader import OnnxGraph
@@ -21,7 +22,7 @@ def lower(source: OnnxGraph) -> Graph:
 
     Raises UnsupportedError, before anything is computed where the operator itself is the reason.
     """
-    if unknown := sorted({node.op for node in source.nodes} - set(RULES)):
+    if unknown := sorted(unknown_operators(source)):
         raise UnsupportedError(f"operator {', '.join(unknown)}", f"opml has {', '.join(OPERATORS)}")
     if not source.inputs:
         raise UnsupportedError("a model without inputs")
@@ -35,35 +36,8 @@ def lower(source: OnnxGraph) -> Graph:
         build.graph.types[name] = source.types[name]
 
     result = {name: name for name in (*source.constants, *source.inputs)}
-    for node in source.nodes:
-        inputs = list(node.inputs)
-        while inputs and not inputs[-1]:
-            inputs.pop()
-        label = f"{node.op} {node.name or node.outputs[0]!r}"
-        missing = [name for name in inputs if name and name not in result]
-        if missing:
-            raise UnsupportedError(f"{label} reads {missing[0]!r}, a further output of a node that opml does not have")
-        call = Call(build, node, source.opset, tuple(result[name] if name else "" for name in inputs))
-        build.label = node.name or next(filter(None, node.outputs))
-        try:
-            results = RULES[node.op](call)
-            _refuse_rest(call)
-        except OpmlError as error:
-            raise type(error)(f"{label}: {error.message}", error.hint) from None
-        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            # Rules assume what the ONNX standard says of attributes and shapes; a corrupt file need not obey it.
-            raise ModelError(f"{label} makes no sense: {error}") from error
-        outputs = [results] if isinstance(results, str) else results
-        result.update({name: tensor for name, tensor in zip(node.outputs, outputs, strict=False) if name and tensor})
+    lower_nodes(build, source, result)
     return _name_tensors(source, build, result)
-
-
-def _refuse_rest(call: Call) -> None:
-    """What a rule did not look at would have meant something."""
-    if unread := sorted(set(call.node.attrs) - call.attrs_read):
-        raise UnsupportedError(f"attribute {unread[0]!r}")
-    if len(call.inputs) > call.inputs_read:
-        raise UnsupportedError(f"{len(call.inputs)} inputs; opml has {call.inputs_read}")
 
 
 def _name_tensors(source: OnnxGraph, build: Builder, result: dict[str, str]) -> Graph:

@@ -326,10 +326,14 @@ def test_sparse_and_segmented_tensors() -> None:
         read_tensor(tensor, "w")
 
 
-def test_functions_are_named() -> None:
+def test_functions_with_overloads_or_names_given_twice() -> None:
     model = relu()
-    model.functions.add(name="Swish", domain="mine")
-    refused(model, UnsupportedError, "Swish")
+    model.functions.add(name="Swish", domain="mine", overload="other")
+    refused(model, UnsupportedError, "Swish", "overload")
+    model = relu()
+    for _ in range(2):
+        model.functions.add(name="Swish", domain="mine")
+    refused(model, ModelError, "mine.Swish", "twice")
 
 
 @pytest.mark.parametrize(

@@ -297,8 +297,10 @@ WORDS = [
     (1, 3, "output address"),
     (1, 4, "address of input 0"),
     (1, 7, "address of input 3"),
-    (1, 8, "parameter 0"),
-    (5, 31, "parameter 23"),
+    (1, 12, "iteration"),
+    (1, 13, "stride 0"),
+    (1, 24, "parameter 0"),
+    (5, 63, "parameter 39"),
 ]
 
 
