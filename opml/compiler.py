@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 
-from opml.graph import Graph
+from opml.graph import Array, Graph
 from opml.image import Image, build_image
 from opml.lowering import lower
 from opml.passes import run_passes
@@ -15,17 +15,26 @@ WINDOW = 24 * 3600
 CLOCK = 24 * 3600
 
 
-def compile_graph(source: str | os.PathLike[str] | bytes, dims: Mapping[str, int] | None = None) -> Graph:
-    """The graph of primitives of an ONNX file or its bytes. `dims` pins dynamic dimensions by name.
+def compile_graph(
+    source: str | os.PathLike[str] | bytes,
+    dims: Mapping[str, int] | None = None,
+    values: Mapping[str, Array] | None = None,
+) -> Graph:
+    """The graph of primitives of an ONNX file or its bytes.
 
-    Raises ModelError where the file is not a sound model, UnsupportedError where opml does not have what it uses.
+    `dims` pins dynamic dimensions by name; `values` makes inputs constants of the model. Raises ModelError where the
+    file is not a sound model, UnsupportedError where opml does not have what it uses.
     """
-    return run_passes(lower(read_onnx(source, dims)))
+    return run_passes(lower(read_onnx(source, dims, values)))
 
 
-def compile_program(source: str | os.PathLike[str] | bytes, dims: Mapping[str, int] | None = None) -> Program:
+def compile_program(
+    source: str | os.PathLike[str] | bytes,
+    dims: Mapping[str, int] | None = None,
+    values: Mapping[str, Array] | None = None,
+) -> Program:
     """The laid-out program; enough for inference. Raises as `compile_graph`."""
-    return build_program(compile_graph(source, dims))
+    return build_program(compile_graph(source, dims, values))
 
 
 def compile_onnx(
@@ -35,6 +44,7 @@ def compile_onnx(
     clock: int = CLOCK,
     one_phase: bool = False,
     dims: Mapping[str, int] | None = None,
+    values: Mapping[str, Array] | None = None,
     guest: bytes | None = None,
 ) -> Image:
     """Compiles a model, hash pass included. `window` and `clock` are seconds; `guest` is by default the published one.
@@ -45,4 +55,4 @@ def compile_onnx(
         from opml.guest import load  # here: a program alone needs no guest
 
         guest = load()
-    return build_image(compile_program(source, dims), guest, window=window, clock=clock, one_phase=one_phase)
+    return build_image(compile_program(source, dims, values), guest, window=window, clock=clock, one_phase=one_phase)

@@ -1,6 +1,6 @@
 """Every error a user can meet: a stable code, an exit status, a message that says what to do."""
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class OpmlError(Exception):
@@ -13,6 +13,12 @@ class OpmlError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def within(self, where: str) -> Self:
+        """The same error, its message led by the place where it happened."""
+        self.message = f"{where}: {self.message}"
+        self.args = (self.message,)
+        return self
 
     def to_json(self) -> dict[str, str]:
         """`{"code", "message"}` and, where there is one, `"hint"`."""
@@ -38,6 +44,15 @@ class UnsupportedError(ModelError):
     """A model is well formed but uses an operator, attribute, dtype or shape that opml does not have."""
 
     code = "unsupported"
+
+
+class ConstantNeededError(UnsupportedError):
+    """An operator needs a constant where the model has something computed from `inputs`; pinning these would do."""
+
+    def __init__(self, message: str, inputs: tuple[str, ...]) -> None:
+        values = " ".join(f"--value {name}=…" for name in inputs)
+        super().__init__(message, f"make it part of the model: {values}" if inputs else None)
+        self.inputs = inputs
 
 
 class ImageError(OpmlError):

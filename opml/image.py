@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opml.errors import ImageError
+from opml.errors import ImageError, UnsupportedError
 from opml.files import write_whole
 from opml.header import ModelHeader
 from opml.manifest import MANIFEST_MAX, Manifest, SectionJson, make_manifest
@@ -82,7 +82,12 @@ def header_from_root(
 
 
 def build_image(program: Program, guest: bytes, *, window: int, clock: int, one_phase: bool = False) -> Image:
-    """Hashes guest, table and constants and puts the image together; nothing is written."""
+    """Hashes guest, table and constants and puts the image together; nothing is written.
+
+    Raises UnsupportedError for a program without inputs: there would be nothing to make a claim about.
+    """
+    if not program.inputs:
+        raise UnsupportedError("a model without inputs: there is nothing to make a claim about")
     return Image(make_header(program, guest, window=window, clock=clock, one_phase=one_phase), program, guest)
 
 

@@ -16,7 +16,16 @@ import numpy as np
 import onnx
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
-from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto
+from onnx import (
+    AttributeProto,
+    FunctionProto,
+    ModelProto,
+    NodeProto,
+    OperatorSetIdProto,
+    TensorProto,
+    TypeProto,
+    ValueInfoProto,
+)
 
 from opml.errors import ModelError, UnsupportedError
 from opml.graph import Array, Attribute, DType, Graph, Node, TensorType
@@ -68,8 +77,14 @@ def onnx_dtype(number: int, what: str) -> DType:
     raise UnsupportedError(f"{what} has element type {name}", f"opml has {known}")
 
 
-def read_onnx(source: str | os.PathLike[str] | bytes, dims: Mapping[str, int] | None = None) -> OnnxGraph:
+def read_onnx(
+    source: str | os.PathLike[str] | bytes,
+    dims: Mapping[str, int] | None = None,
+    values: Mapping[str, Array] | None = None,
+) -> OnnxGraph:
     """Reads a model from a file or from its bytes. `dims` pins dynamic dimensions of inputs by name.
+
+    `values` makes inputs constants, part of the model: what a shape or a branch depends on cannot be an input.
 
     Raises ModelError where the file is not a sound model, UnsupportedError where opml does not have what it uses.
     """
@@ -86,7 +101,7 @@ def read_onnx(source: str | os.PathLike[str] | bytes, dims: Mapping[str, int] | 
     for tensor in proto.initializer:
         _define(graph, tensor.name, "initialiser")
         _add_constant(graph, tensor.name, read_tensor(tensor, f"initialiser {tensor.name!r}"))
-    _read_inputs(graph, proto.input, dims or {})
+    _read_inputs(graph, proto.input, dims or {}, values or {})
     for index, node in enumerate(proto.node):
         _read_node(graph, node, f"{node.op_type} {node.name or f'number {index}'!r}")
     _read_outputs(graph, [output.name for output in proto.output])
@@ -115,7 +130,8 @@ def read_function(
 ) -> OnnxGraph:
     """The body of a function (the model's own, or of an operator's schema) as a graph for a call with `attrs`.
 
-    Its inputs and outputs are the function's formal ones; inputs have no types. Raises as `read_onnx`.
+    Its inputs and outputs are the function's formal ones; inputs have no types, and an output may be one that nothing
+    computes: bodies in schemas leave out what the call does not ask for. Raises as `read_onnx`.
     """
     what = f"the function {function.name!r}"
     if len(function.node) > MAX_NODES:
@@ -127,7 +143,7 @@ def read_function(
         graph.types[name] = UNKNOWN
     for index, node in enumerate(function.node):
         _read_node(graph, _bind(node, attrs), f"{node.op_type} {node.name or f'number {index}'!r} of {what}")
-    _read_outputs(graph, list(function.output), passing=True)
+    graph.outputs = list(function.output)
     return graph
 
 
@@ -210,8 +226,11 @@ def _add_constant(graph: OnnxGraph, name: str, value: Array) -> None:
     graph.types[name] = TensorType(DType(value.dtype.name), value.shape)
 
 
-def _read_inputs(graph: OnnxGraph, inputs: Iterable[ValueInfoProto], dims: Mapping[str, int]) -> None:
+def _read_inputs(
+    graph: OnnxGraph, inputs: Iterable[ValueInfoProto], dims: Mapping[str, int], values: Mapping[str, Array]
+) -> None:
     """Inputs that are initialisers too (all of them before IR 4, defaults since) are constants."""
+    given = dict(values)
     dynamic: dict[str, None] = {}
     used: set[str] = set()
     for value in inputs:
@@ -224,6 +243,9 @@ def _read_inputs(graph: OnnxGraph, inputs: Iterable[ValueInfoProto], dims: Mappi
             raise UnsupportedError(f"{what} is no tensor but {kind or 'untyped'}")
         tensor = value.type.tensor_type
         dtype = onnx_dtype(tensor.elem_type, what)
+        if value.name in given:
+            _add_constant(graph, value.name, _given(tensor, dtype, given.pop(value.name), what))
+            continue
         if not tensor.HasField("shape"):
             raise UnsupportedError(f"{what} has no shape", "export the model with static shapes")
         shape = []
@@ -243,6 +265,20 @@ def _read_inputs(graph: OnnxGraph, inputs: Iterable[ValueInfoProto], dims: Mappi
         raise UnsupportedError(f"dynamic dimensions: {', '.join(dynamic)}", pin)
     if unknown := sorted(set(dims) - used):
         raise ModelError(f"the model has no dynamic dimension {', '.join(unknown)}")
+    if given:
+        raise ModelError(f"the model has no input {min(given)!r} to which a value could be given")
+
+
+def _given(tensor: TypeProto.Tensor, dtype: DType, value: Array, what: str) -> Array:
+    """A value given to an input, after a check that the model allows it."""
+    value = np.asarray(value)
+    if value.dtype != dtype.numpy:
+        raise ModelError(f"{what} is {dtype.value}; the value given to it is {value.dtype}")
+    dims = [dim.dim_value if dim.WhichOneof("value") == "dim_value" else None for dim in tensor.shape.dim]
+    fits = len(dims) == value.ndim and all(d in (None, size) for d, size in zip(dims, value.shape, strict=True))
+    if tensor.HasField("shape") and not fits:
+        raise ModelError(f"{what} does not have the shape {list(value.shape)} of the value given to it")
+    return value
 
 
 def _check_shape(shape: Iterable[int], what: str) -> tuple[int, ...]:
@@ -373,8 +409,7 @@ def _text(value: bytes, label: str) -> str:
         raise ModelError(f"{label} is no text") from None
 
 
-def _read_outputs(graph: OnnxGraph, outputs: list[str], *, passing: bool = False) -> None:
-    """`passing`: an output may be an input."""
+def _read_outputs(graph: OnnxGraph, outputs: list[str]) -> None:
     if not outputs:
         raise ModelError("the model has no outputs")
     for name in outputs:
@@ -382,7 +417,7 @@ def _read_outputs(graph: OnnxGraph, outputs: list[str], *, passing: bool = False
             raise ModelError(f"nothing computes the output {name!r}")
         if name in graph.outputs:
             raise ModelError(f"the output {name!r} is listed twice")
-        if name in graph.inputs and not passing:
+        if name in graph.inputs:
             raise UnsupportedError(f"{name!r} is both an input and an output", "put an Identity between them")
         graph.outputs.append(name)
     computed = {name for node in graph.nodes for name in node.outputs}

@@ -24,8 +24,6 @@ def lower(source: OnnxGraph) -> Graph:
     """
     if unknown := sorted(unknown_operators(source)):
         raise UnsupportedError(f"operator {', '.join(unknown)}", f"opml has {', '.join(OPERATORS)}")
-    if not source.inputs:
-        raise UnsupportedError("a model without inputs")
     names = {*source.types, *(name for node in source.nodes for name in node.outputs)}
     build = Builder(source.name, names)
     build.budget.bytes = FREE_BYTES + 4 * sum(value.nbytes for value in source.constants.values())

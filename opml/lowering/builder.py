@@ -45,6 +45,14 @@ class Builder:
         """The elements of a constant, None for what is computed."""
         return self.graph.constants.get(name)
 
+    def inputs_behind(self, name: str) -> tuple[str, ...]:
+        """The graph inputs from which a tensor is computed, in order."""
+        needed = {name}
+        for node in reversed(self.graph.nodes):
+            if needed.intersection(node.outputs):
+                needed.update(node.inputs)
+        return tuple(name for name in self.graph.inputs if name in needed)
+
     def constant(self, value: Array, name: str | None = None) -> str:
         """Adds a constant."""
         name = name or self.fresh()

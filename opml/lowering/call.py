@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from opml.errors import UnsupportedError
+from opml.errors import ConstantNeededError, UnsupportedError
 from opml.graph import Array, Attribute, DType, Node
 from opml.lowering.builder import Builder
 
@@ -62,9 +62,11 @@ class Call:
 
     def constant(self, index: int, what: str) -> Array:
         """The elements of an input that must be constant."""
-        value = self.build.value(self.input(index))
+        name = self.input(index)
+        value = self.build.value(name)
         if value is None:
-            raise UnsupportedError(f"input {what!r} is computed; opml needs a constant")
+            behind = self.build.inputs_behind(name)
+            raise ConstantNeededError(f"input {what!r} is computed; opml needs a constant", behind)
         return value
 
     def constant_ints(self, index: int, what: str) -> list[int]:

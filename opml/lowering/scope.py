@@ -41,7 +41,7 @@ def lower_nodes(build: Builder, graph: OnnxGraph, names: Names, depth: int = 0) 
                 results = RULES[node.op](call)
                 _refuse_rest(call)
         except OpmlError as error:
-            raise type(error)(f"{label}: {error.message}", error.hint) from None
+            raise error.within(label) from None
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             # Rules assume what the ONNX standard says of attributes and shapes; a corrupt file need not obey it.
             raise ModelError(f"{label} makes no sense: {error}") from error

@@ -71,7 +71,7 @@ def check(graph: Graph) -> None:
         try:
             inferred = infer(graph, node)
         except OpmlError as error:
-            raise type(error)(f"{label}: {error.message}", error.hint) from None
+            raise error.within(label) from None
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             # Shape rules may assume well-formed attributes; graphs that come from a file need not have them.
             raise ModelError(f"{label}: {error}") from error
@@ -82,8 +82,8 @@ def check(graph: Graph) -> None:
 
 
 def _check_outputs(graph: Graph, known: set[str]) -> None:
-    if not graph.outputs or not graph.inputs:
-        raise ModelError("a graph needs an input and an output")
+    if not graph.outputs:
+        raise ModelError("a graph needs an output")
     if missing := [name for name in graph.outputs if name not in known]:
         raise ModelError(f"nothing computes the output {missing[0]!r}")
     roots = storage(graph)
