@@ -5,7 +5,6 @@ python tests/conformance/conformance_suite.py --write            # results.json 
 """
 
 import argparse
-import json
 import re
 import sys
 import time
