@@ -1,0 +1,30 @@
+"""Cases of the primitives on small integers and on constants of few bits."""
+
+from hypothesis import strategies as st
+from primitive_base import Array, Draw, Sample, case, values
+
+from opml.ops.base import Attrs
+from opml.ops.qmatmul import pack_codes, panels_of
+
+
+def constant(draw: Draw, k: int, n: int) -> tuple[list[Array | None], Attrs]:
+    """Codes, scales and zeros of a quantised constant, and its attributes."""
+    bits, group = draw(st.sampled_from((2, 4, 8))), draw(st.sampled_from((1, 3, 16, 32, 2 * k)))
+    codes = values(draw, "uint8", (k, n), low=0, high=(1 << bits) - 1)
+    grid = (-(-k // group), n)
+    scales = values(draw, "float32", grid, odd=draw(st.integers(0, 4)) == 0)
+    kind = draw(st.sampled_from(("float32", "uint8", "")))
+    zeros = panels_of(values(draw, kind, grid)) if kind else None
+    attrs: Attrs = {"bits": bits, "k": k, "n": n, "group": group}
+    return [pack_codes(codes, bits), panels_of(scales), zeros], attrs if kind else {**attrs, "zero": 7.5}
+
+
+@case("qmatmul")
+def qmatmul(draw: Draw, op: str) -> Sample:
+    m, n = draw(st.integers(1, 4)), draw(st.sampled_from((1, 3, 8, 17, 70)))
+    k = draw(st.sampled_from((1, 5, 17, 64, 515)))
+    m = m if m * n * k < 8000 else 1
+    operands, attrs = constant(draw, k, n)
+    a = values(draw, "float32", (m, k), odd=draw(st.integers(0, 3)) == 0)
+    bias = [values(draw, "float32", draw(st.sampled_from(((n,), (1,), ()))))] if draw(st.booleans()) else []
+    return Sample([a, *operands, *bias], attrs, (1, 2, 3) if operands[2] is not None else (1, 2))
