@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-Attribute = int | float | str | list[int] | list[float]
+Attribute = int | float | str | list[int] | list[float] | list[str]
 
 
 class DType(Enum):

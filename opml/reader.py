@@ -395,6 +395,8 @@ def _read_attribute(attribute: AttributeProto, label: str) -> Attribute | Array:
             return [int(value) for value in attribute.ints]
         case AttributeProto.FLOATS:
             return [float(value) for value in attribute.floats]
+        case AttributeProto.STRINGS:
+            return [_text(value, label) for value in attribute.strings]
         case AttributeProto.TENSOR:
             return read_tensor(attribute.t, label)
         case other:

@@ -1,6 +1,7 @@
 """Builds a graph of primitives: types are inferred and constants folded as nodes are added."""
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
@@ -63,6 +64,12 @@ class Builder:
     def scalar(self, value: float) -> str:
         """A float32 constant without dimensions."""
         return self.constant(np.array(value, np.float32))
+
+    def zeros(self, shape: tuple[int, ...]) -> str:
+        """A float32 constant of zeros; UnsupportedError where it is larger than what the model may unfold to."""
+        if not self.budget.take(4 * prod(shape)):
+            raise UnsupportedError("the model's constants grow beyond what its file may unfold to")
+        return self.constant(np.zeros(shape, np.float32))
 
     def emit(self, op: str, inputs: Sequence[str], **attrs: Attribute) -> str:
         """Adds a primitive, or its result where all inputs are constants."""

@@ -113,6 +113,18 @@ class Call:
             raise UnsupportedError(f"attribute {name!r} is no list of integers")
         return value  # type: ignore[return-value]
 
+    def numbers(self, name: str) -> list[float] | None:
+        value = self._attr(name, (list,), "list of numbers")
+        if value is not None and not all(isinstance(item, float) for item in value):  # type: ignore[union-attr]
+            raise UnsupportedError(f"attribute {name!r} is no list of numbers")
+        return value  # type: ignore[return-value]
+
+    def texts(self, name: str) -> list[str] | None:
+        value = self._attr(name, (list,), "list of texts")
+        if value is not None and not all(isinstance(item, str) for item in value):  # type: ignore[union-attr]
+            raise UnsupportedError(f"attribute {name!r} is no list of texts")
+        return value  # type: ignore[return-value]
+
     def only(self, name: str, allowed: Attribute) -> None:
         """An attribute of which opml has one value."""
         self.attrs_read.add(name)
