@@ -43,10 +43,16 @@ COST_ACTIVATION: Final = 48 * COST_FLOAT + 2 * COST_DIVIDE
 
 
 @jit
-def activate(r, a, x):  # type: ignore[no-untyped-def]
+def clipped(r, a, x):  # type: ignore[no-untyped-def]
     """Activation `a` of the cell, of x clipped to [-clip, clip]."""
-    clip, code = param_f32(r, CLIP), param(r, ACTIVATION + a)
-    x = minimum(maximum(x, -clip), clip)
+    clip = param_f32(r, CLIP)
+    return activate(r, a, minimum(maximum(x, -clip), clip))
+
+
+@jit
+def activate(r, a, x):  # type: ignore[no-untyped-def]
+    """Activation `a` of the cell."""
+    code = param(r, ACTIVATION + a)
     alpha, beta = param_f32(r, ALPHA + a), param_f32(r, BETA + a)
     if code == SIGMOID:
         return numerics.sigmoid(x)
@@ -108,7 +114,7 @@ def gate(r, h, g, j):  # type: ignore[no-untyped-def]
 @jit
 def rnn_h(r, x, j, product):  # type: ignore[no-untyped-def]
     """f(x + h W)."""
-    return activate(r, 0, load_f32(x + 4 * j) + product)
+    return clipped(r, 0, load_f32(x + 4 * j) + product)
 
 
 @jit
@@ -123,30 +129,30 @@ def peephole(r, which, j, c):  # type: ignore[no-untyped-def]
 def lstm_c(r, x, c, j, product_i, product_f, product_c):  # type: ignore[no-untyped-def]
     """The cell's new value: f c + i g(...), where f is 1 - i if input and forget gate are coupled."""
     hidden = param(r, HIDDEN)
-    i = activate(r, 0, load_f32(x + 4 * j) + product_i + peephole(r, 0, j, c))
+    i = clipped(r, 0, load_f32(x + 4 * j) + product_i + peephole(r, 0, j, c))
     f = ONE - i
     if param(r, OPTION) == 0:
-        f = activate(r, 0, load_f32(x + 4 * (2 * hidden + j)) + product_f + peephole(r, 2, j, c))
-    return f * c + i * activate(r, 1, load_f32(x + 4 * (3 * hidden + j)) + product_c)
+        f = clipped(r, 0, load_f32(x + 4 * (2 * hidden + j)) + product_f + peephole(r, 2, j, c))
+    return f * c + i * clipped(r, 1, load_f32(x + 4 * (3 * hidden + j)) + product_c)
 
 
 @jit
 def lstm_h(r, x, c, j, product):  # type: ignore[no-untyped-def]
-    """o h(c)."""
-    o = activate(r, 0, load_f32(x + 4 * (param(r, HIDDEN) + j)) + product + peephole(r, 1, j, c))
+    """o h(c); the cell itself is not clipped."""
+    o = clipped(r, 0, load_f32(x + 4 * (param(r, HIDDEN) + j)) + product + peephole(r, 1, j, c))
     return o * activate(r, 2, c)
 
 
 @jit
 def gru_gate(r, x, g, j, product):  # type: ignore[no-untyped-def]
     """Update gate (0) or reset gate (1)."""
-    return activate(r, 0, load_f32(x + 4 * (g * param(r, HIDDEN) + j)) + product)
+    return clipped(r, 0, load_f32(x + 4 * (g * param(r, HIDDEN) + j)) + product)
 
 
 @jit
 def gru_h(r, x, h, z, j, product):  # type: ignore[no-untyped-def]
     """(1 - z) g(x + product) + z h, where h is the element before."""
-    return (ONE - z) * activate(r, 1, load_f32(x + 4 * (2 * param(r, HIDDEN) + j)) + product) + z * h
+    return (ONE - z) * clipped(r, 1, load_f32(x + 4 * (2 * param(r, HIDDEN) + j)) + product) + z * h
 
 
 @jit

@@ -42,7 +42,19 @@ def window(channels: int, height: int, width: int) -> Case:
     return [x, w, smallest(2)], {}
 
 
+def cell(gates: int, states: int, activations: int, extra: int) -> Case:
+    """A cell whose products are of subnormal numbers, with the activation that takes longest."""
+    a, b = factors(1, 512, gates * 512)
+    inputs = [smallest(2, 1, gates * 512), b, np.concatenate([a] * states, 1), np.array([2], np.int32)]
+    codes = [10] * activations
+    return [*inputs, *([smallest(extra, 512)] if extra else [])], {"activations": codes}
+
+
 CASES: dict[str, Callable[[], Case]] = {
+    "rnn": lambda: cell(1, 1, 1, 0),
+    "gru": lambda: cell(3, 2, 2, 0),
+    "gru_linear": lambda: cell(3, 1, 2, 1),
+    "lstm": lambda: cell(4, 2, 3, 3),
     "matmul-1": lambda: ([*factors(1, 1, 8)], {}),
     "matmul-512": lambda: ([*factors(9, 512, 8), smallest(9, 1)], {}),
     "matmul-long": lambda: ([*factors(1, 1537, 9)], {}),
