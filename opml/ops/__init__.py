@@ -9,7 +9,21 @@ from numpy.typing import NDArray
 from opml import fpenv
 from opml.errors import UnsupportedError
 from opml.graph import Array, DType, TensorType
-from opml.ops import argmax, binary, cast, conv, matmul, movement, pool, qmatmul, recurrent, reduce, softmax, unary
+from opml.ops import (
+    argmax,
+    binary,
+    cast,
+    conv,
+    cumulate,
+    matmul,
+    movement,
+    pool,
+    qmatmul,
+    recurrent,
+    reduce,
+    softmax,
+    unary,
+)
 from opml.ops.base import Attrs, Op, Types, tile_count
 from vm.constants import LEAF_BYTES
 from vm.guest.record import (
@@ -24,7 +38,21 @@ from vm.guest.record import (
     WORD_TILES,
 )
 
-_FAMILIES = (matmul, conv, pool, unary, binary, softmax, argmax, reduce, movement, cast, qmatmul, recurrent)
+_FAMILIES = (
+    matmul,
+    conv,
+    pool,
+    unary,
+    binary,
+    softmax,
+    argmax,
+    reduce,
+    movement,
+    cast,
+    qmatmul,
+    recurrent,
+    cumulate,
+)
 
 OPS: Final[dict[str, Op]] = {op.name: op for family in _FAMILIES for op in family.OPS}
 

@@ -1,7 +1,7 @@
-"""The position of the greatest element along an axis, as int64.
+"""The position of the greatest or the least element along an axis, as int64.
 
-NaN is greater than every number, all NaN are equal, and so are +0 and -0. Of equals the first counts, or with
-select_last the last.
+NaN is greater than every number and less than every number; all NaN are equal, and so are +0 and -0. Of equals the
+first counts, or with select_last the last.
 """
 
 from opml.graph import DType, TensorType
@@ -26,33 +26,33 @@ from opml.ops.rows import middle
 from vm.guest.intrinsics import load_i32, store_i64, udiv, urem
 
 NAME = "argmax"
-LENGTH, DTYPE, COUNT, INNER, SELECT_LAST = range(5)
+LENGTH, DTYPE, COUNT, INNER, SELECT_LAST, LEAST = range(6)
 LEAF = 4
 
 
 @jit
-def key(address, dtype):  # type: ignore[no-untyped-def]
-    """An int64 that orders elements as this operator does."""
+def key(address, dtype, flip):  # type: ignore[no-untyped-def]
+    """An int64 that orders elements as this operator does; `flip` is -1 to turn the order around, else 0."""
     if dtype != FLOAT32:
-        return load_int(address, dtype)
+        return load_int(address, dtype) ^ flip
     bits = load_i32(address)
     magnitude = bits & MAGNITUDE
     if magnitude > INFINITY_BITS:
         return MAGNITUDE
-    return -magnitude if bits < 0 else magnitude
+    return (-magnitude if bits < 0 else magnitude) ^ flip
 
 
 @jit
 def argmax_tiles(r, first, count):  # type: ignore[no-untyped-def]
     x, y, n, inner, dtype = input_address(r, 0), out_address(r), param(r, COUNT), param(r, INNER), param(r, DTYPE)
     last = param(r, SELECT_LAST)
-    size = element_size(dtype)
+    size, flip = element_size(dtype), -param(r, LEAST)
     stop = min(LEAF * (first + count), param(r, LENGTH))
     for e in range(LEAF * first, stop):
         row = x + size * (udiv(e, inner) * n * inner + urem(e, inner))
-        best, position = key(row, dtype), 0
+        best, position = key(row, dtype, flip), 0
         for i in range(1, n):
-            value = key(row + i * size * inner, dtype)
+            value = key(row + i * size * inner, dtype, flip)
             if value > best or (last != 0 and value == best):
                 best, position = value, i
         store_i64(y + 8 * e, position)
@@ -65,12 +65,13 @@ def argmax_tile(r, t):  # type: ignore[no-untyped-def]
 
 
 def infer(types: Types, attrs: Attrs) -> TensorType:
-    """Any dtype but bool, at least one dimension; attributes axis, keepdims, select_last."""
+    """Any dtype but bool, at least one dimension; attributes axis, keepdims, select_last, least."""
     (x,) = take_inputs(NAME, types, 1)
     take_dtype(NAME, x, [dtype for dtype in DType if dtype is not DType.BOOL])
-    only(NAME, attrs, "axis", "keepdims", "select_last")
+    only(NAME, attrs, "axis", "keepdims", "select_last", "least")
     axis = axis_attr(NAME, attrs, len(x.shape), 0)
     flag_attr(NAME, attrs, "select_last")
+    flag_attr(NAME, attrs, "least")
     kept = (1,) if flag_attr(NAME, attrs, "keepdims", 1) else ()
     return TensorType(DType.INT64, x.shape[:axis] + kept + x.shape[axis + 1 :])
 
@@ -79,7 +80,8 @@ def params(types: Types, out: TensorType, attrs: Attrs) -> list[int]:
     (x,) = take_inputs(NAME, types, 1)
     axis = axis_attr(NAME, attrs, len(x.shape), 0)
     _, count, inner = middle(x, axis, axis)
-    return [out.elements, DTYPE_CODES[x.dtype], count, inner, flag_attr(NAME, attrs, "select_last")]
+    flags = [flag_attr(NAME, attrs, name) for name in ("select_last", "least")]
+    return [out.elements, DTYPE_CODES[x.dtype], count, inner, *flags]
 
 
 def cost(types: Types, out: TensorType, attrs: Attrs) -> int:

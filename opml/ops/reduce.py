@@ -28,7 +28,7 @@ from opml.ops.base import (
 )
 from opml.ops.checks import NUMBERS, flag_attr, ints_attr, only, refuse, take_dtype, take_inputs
 from opml.ops.rows import middle, sum_dense, sum_rows, tail_room
-from vm.guest.intrinsics import load_f32, store_f32, udiv, urem, wrap_add
+from vm.guest.intrinsics import load_f32, store_f32, udiv, urem, wrap_add, wrap_mul
 
 # Parameters: elements of the output, dtype, elements of a row, elements between its neighbours, 1 or the row's length.
 LENGTH, DTYPE, COUNT, INNER, DIVISOR = range(5)
@@ -69,6 +69,14 @@ def sum_f32(row, step, n, divisor):  # type: ignore[no-untyped-def]
 @jit
 def mean_f32(row, step, n, divisor):  # type: ignore[no-untyped-def]
     return sum_rows(row, step, n) / divisor
+
+
+@jit
+def prod_f32(row, step, n, divisor):  # type: ignore[no-untyped-def]
+    product = load_f32(row) * ONE
+    for i in range(1, n):
+        product *= load_f32(row + i * step)
+    return product
 
 
 @jit
@@ -154,6 +162,19 @@ def reduce_min_tiles(r, first, count):  # type: ignore[no-untyped-def]
 
 
 @jit
+def reduce_prod_tiles(r, first, count):  # type: ignore[no-untyped-def]
+    if param(r, DTYPE) == FLOAT32:
+        reduce_f32(prod_f32, r, first, count)
+    else:
+        reduce_int(wrap_mul, r, first, count)
+
+
+@jit
+def reduce_prod_tile(r, t):  # type: ignore[no-untyped-def]
+    reduce_prod_tiles(r, t, 1)
+
+
+@jit
 def reduce_max_tile(r, t):  # type: ignore[no-untyped-def]
     reduce_max_tiles(r, t, 1)
 
@@ -197,6 +218,7 @@ def _make(name: str, code: int, tile: Any, tiles: Any, dtypes: tuple[DType, ...]
 OPS = [
     _make("reduce_sum", 66, reduce_sum_tile, reduce_sum_tiles, NUMBERS, COST_FLOAT),
     _make("reduce_mean", 67, reduce_mean_tile, reduce_mean_tiles, (DType.FLOAT32,), COST_FLOAT),
+    _make("reduce_prod", 256, reduce_prod_tile, reduce_prod_tiles, NUMBERS, COST_FLOAT),
     _make("reduce_max", 68, reduce_max_tile, reduce_max_tiles, NUMBERS, 5 * COST_FLOAT),
     _make("reduce_min", 69, reduce_min_tile, reduce_min_tiles, NUMBERS, 5 * COST_FLOAT),
 ]

@@ -1,4 +1,4 @@
-"""Cases of what works along an axis: sums, maxima, softmax, argmax."""
+"""Cases of what works along an axis: sums, maxima, softmax, argmax, running sums."""
 
 from hypothesis import strategies as st
 from primitive_base import DTYPES, NUMBERS, Draw, Sample, case, shape, values
@@ -15,11 +15,11 @@ def softmax(draw: Draw, op: str) -> Sample:
 def argmax(draw: Draw, op: str) -> Sample:
     size = shape(draw, 1, 3)
     attrs = {"axis": draw(st.integers(-len(size), len(size) - 1))}
-    attrs |= {name: draw(st.integers(0, 1)) for name in ("keepdims", "select_last")}
+    attrs |= {name: draw(st.integers(0, 1)) for name in ("keepdims", "select_last", "least")}
     return Sample([values(draw, draw(st.sampled_from([d for d in DTYPES if d != "bool"])), size)], attrs)
 
 
-@case("reduce_sum", "reduce_mean", "reduce_max", "reduce_min")
+@case("reduce_sum", "reduce_prod", "reduce_mean", "reduce_max", "reduce_min")
 def reduction(draw: Draw, op: str) -> Sample:
     size = shape(draw, 1, 4)
     first = draw(st.integers(0, len(size) - 1))
@@ -27,3 +27,10 @@ def reduction(draw: Draw, op: str) -> Sample:
     dtype = "float32" if op == "reduce_mean" else draw(st.sampled_from(NUMBERS))
     attrs = {"axes": list(range(first, last + 1)), "keepdims": draw(st.integers(0, 1))}
     return Sample([values(draw, dtype, size, odd=draw(st.booleans()))], attrs)
+
+
+@case("cumsum", "cumprod")
+def cumulation(draw: Draw, op: str) -> Sample:
+    size = shape(draw, 1, 4)
+    attrs = {"axis": draw(st.integers(-len(size), len(size) - 1))}
+    return Sample([values(draw, draw(st.sampled_from(NUMBERS)), size, odd=draw(st.booleans()))], attrs)
