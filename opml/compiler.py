@@ -9,10 +9,7 @@ from opml.lowering import lower
 from opml.passes import run_passes
 from opml.program import Program, build_program
 from opml.reader import read_onnx
-
-# Seconds. A day for anybody to re-run the model, and as much for all the moves of a side.
-WINDOW = 24 * 3600
-CLOCK = 24 * 3600
+from opml.terms import CLOCK, WINDOW
 
 
 def compile_graph(

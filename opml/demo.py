@@ -17,16 +17,20 @@ from opml.dispute.faults import Bluff, with_fault
 from opml.dispute.game import ClaimStatus, GameView, Role
 from opml.dispute.moves import Move
 from opml.dispute.player import player
-from opml.dispute.trace import Trace
+from opml.dispute.trace import ModelTrace, Trace
 from opml.errors import DisputeError
 from opml.graph import Array
 from opml.model import Inference, Model
+from opml.model_memory import model_memory
 from opml.program import Kind
 from opml.prover import register
+from opml.terms import POSTABLE_BYTES
 from vm.constants import LEAF_BYTES
 from vm.isa import disassemble
 
 MAX_TURNS = 1000
+Fault = Callable[[Inference, int], Bluff]
+"""What a faulty party believes about an inference; a seed chooses where the fault is."""
 HONEST = "an honest claim becomes final"
 LYING = {Role.PROVER: "a lying prover is caught", Role.CHALLENGER: "a lying challenger is beaten"}
 
@@ -100,6 +104,10 @@ class Party:
         claim_id, receipt = self._client.claim(*args)
         return claim_id, self._told("claim", receipt)
 
+    def claim_by_root(self, *args: Any) -> tuple[bytes, Receipt]:
+        claim_id, receipt = self._client.claim_by_root(*args)
+        return claim_id, self._told("claimByRoot", receipt)
+
     def challenge(self, *args: Any) -> tuple[bytes, Receipt]:
         game_id, receipt = self._client.challenge(*args)
         return game_id, self._told("challenge", receipt)
@@ -151,11 +159,16 @@ class Arena:
         claim_id = self._claim(inference, inference.output_root)
         return self._end(scene, before, inference, claim_id, self.prover)
 
-    def dispute(self, model: Model, inputs: dict[str, Array], liar: Role, seed: int = 0) -> Scene:
-        """One party has one bit of an intermediate tensor wrong, and lies about the machine; the other is honest."""
+    def dispute(
+        self, model: Model, inputs: dict[str, Array], liar: Role, seed: int = 0, fault: Fault | None = None
+    ) -> Scene:
+        """One party has one bit of an intermediate tensor wrong, and lies about the machine; the other is honest.
+
+        `fault` chooses the bit: `lie` by default.
+        """
         scene = Scene(LYING[liar], model, liar)
-        inference = model.infer(inputs)
-        false = lie(inference, seed)
+        inference = model.infer(inputs, keep_tensors=True)
+        false = (fault or lie)(inference, seed)
         before = self._begin()
         traces: dict[Role, Trace] = {liar: false, liar.other: inference.trace}
         claim_id = self._claim(inference, traces[Role.PROVER].output_root)
@@ -177,8 +190,10 @@ class Arena:
         model, account = inference.model, self.prover.account
         register(self.prover, account, model)
         self._nonce += 1
-        claim_id, _ = self.prover.claim(model.model_id, inference.posted, output_root, self._nonce, account)
-        return claim_id
+        if len(inference.posted) > POSTABLE_BYTES:
+            roots = (inference.input_root, output_root)
+            return self.prover.claim_by_root(model.model_id, *roots, self._nonce, "held by both", account)[0]
+        return self.prover.claim(model.model_id, inference.posted, output_root, self._nonce, account)[0]
 
     def _play(self, game_id: bytes, traces: dict[Role, Trace]) -> GameView:
         """Both sides in turn until one has won."""
@@ -229,6 +244,29 @@ def lie(inference: Inference, seed: int) -> Bluff:
         if faulty.output_root != inference.output_root:
             unit = (node.first_tile + offset // LEAF_BYTES) // trace.header.stride
             return Bluff(faulty, step=chance.randrange(trace.machine(unit).steps))
+    raise DisputeError("no flipped bit changes the output of this model on this input", "try another input or seed")
+
+
+def random_lie(inference: Inference, seed: int) -> Bluff:
+    """As `lie`, with a bit in a random tile of the whole program; what follows is computed by the native kernels.
+
+    So it takes about as long as an inference and a hash pass, for a model of any size.
+    """
+    chance = random.Random(seed)
+    model, program = inference.model, inference.model.image.program
+    outputs = {port.tensor for port in program.outputs}
+    for _ in range(64):
+        tile = chance.randrange(program.tiles)
+        node = next(node for node in program.nodes if tile < node.first_tile + node.tiles)
+        size, start = node.out_type.dtype.size, (tile - node.first_tile) * LEAF_BYTES
+        element = chance.randrange(min(LEAF_BYTES, node.out_type.nbytes - start) // size)
+        flipped = inference.tensors[node.output].copy()
+        flipped[start + size * element + size - 1] ^= 1 << chance.randrange(8)
+        tensors = model.engine.resume({**inference.tensors, node.output: flipped}, tile + 1)
+        if any((tensors[name] != inference.tensors[name]).any() for name in outputs):
+            memory = model_memory(model.image, tensors, inference.posted, model.constant_regions)
+            unit = tile // model.header.stride
+            return Bluff(ModelTrace(model.header, memory), step=chance.randrange(inference.trace.machine(unit).steps))
     raise DisputeError("no flipped bit changes the output of this model on this input", "try another input or seed")
 
 

@@ -115,14 +115,31 @@ class Engine:
     def run_full(self, inputs: Mapping[str, Array], threads: int | None = None) -> dict[str, Bytes]:
         """The final bytes of every tensor, constants and inputs included, each one-dimensional."""
         arrays = self.check(inputs)
+        return self._full(arrays, {}, threads) | {name: _bytes(a) for name, a in (self._constants | arrays).items()}
+
+    def resume(self, tensors: Mapping[str, Bytes], tile: int, threads: int | None = None) -> dict[str, Bytes]:
+        """As `run_full`, but only tiles from `tile` on are computed: what is before them is taken from `tensors`.
+
+        Those are what `run_full` returned, perhaps with bytes changed, and are not changed here: what a computer with
+        a fault goes on to compute.
+        """
+        arrays = {port.tensor: np.ascontiguousarray(tensors[port.tensor]) for port in self.program.inputs}
+        return {**tensors, **self._full(arrays, tensors, threads, tile)}
+
+    def _full(
+        self, arrays: Mapping[str, Array], given: Mapping[str, Bytes], threads: int | None, first: int = 0
+    ) -> dict[str, Bytes]:
+        """All values and outputs after the tiles from `first` on, where they begin as zeros or as `given`."""
         written = [tensor for tensor in self.program.tensors.values() if tensor.kind in (Kind.VALUE, Kind.OUTPUT)]
         with self._lock:
             before = self._flat.copy()
             full = self._place(arrays, written)
-            self._execute(threads or self.threads)
+            for name, room in full.items():
+                if name in given:
+                    room[: given[name].size] = given[name]
+            self._execute(threads or self.threads, first)
             self._flat[:] = before
-        full = {name: data[: self.program.tensors[name].type.nbytes] for name, data in full.items()}
-        return full | {name: _bytes(array) for name, array in (self._constants | arrays).items()}
+        return {name: data[: self.program.tensors[name].type.nbytes] for name, data in full.items()}
 
     def check(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The inputs by tensor name, each contiguous. Raises InputError as `run` does."""
@@ -154,13 +171,17 @@ class Engine:
             self._flat[self._uses[name]] = room.ctypes.data
         return fresh
 
-    def _execute(self, threads: int) -> None:
+    def _execute(self, threads: int, first: int = 0) -> None:
+        """All tiles from number `first` of the program on."""
         with fpenv.standard():
-            for step in self._steps:
-                if threads > 1 and step.parallel:
+            for node, step in zip(self.program.nodes, self._steps, strict=True):
+                skip = max(first - node.first_tile, 0)
+                if skip >= step.tiles:
+                    continue
+                if threads > 1 and step.parallel and not skip:
                     self._divide(step, threads)
                 else:
-                    step.kernel(step.record, 0, step.tiles)
+                    step.kernel(step.record, skip, step.tiles - skip)
 
     def _divide(self, step: _Step, threads: int) -> None:
         """One node on several threads, this one among them."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opml.commitment import Bytes, ModelMemory, Region
-from opml.compiler import CLOCK, WINDOW, compile_onnx
+from opml.compiler import compile_onnx
 from opml.dispute.trace import ModelTrace
 from opml.engine import Engine
 from opml.errors import ModelError
@@ -15,6 +15,7 @@ from opml.graph import Array, TensorType
 from opml.header import ModelHeader
 from opml.image import Image, write_image
 from opml.model_memory import constant_regions, input_bytes, model_memory, output_bytes, output_root, read_input
+from opml.terms import CLOCK, WINDOW
 from opml.validator import open_image
 from vm.merkle import subtree_root
 

@@ -8,10 +8,7 @@ import click
 from opml.cli.options import console, emit, json_option, model_options, progress
 from opml.errors import InputError
 from opml.model import Model, load
-
-MAX_TRANSACTION_GAS = 1 << 24
-BASE_GAS = 200_000
-GAS_PER_BYTE = 40
+from opml.terms import MAX_TRANSACTION_GAS, POSTABLE_BYTES
 
 
 @click.command("compile")
@@ -45,8 +42,7 @@ def command(
         compiled.save(target)
     seconds = time.perf_counter() - began
     program, size = compiled.image.program, target.stat().st_size
-    # A transaction's calldata costs up to 40 gas a byte (EIP-7623), and its gas is bounded (EIP-7825).
-    too_large = program.input_region.nbytes > (MAX_TRANSACTION_GAS - BASE_GAS) // GAS_PER_BYTE
+    too_large = program.input_region.nbytes > POSTABLE_BYTES
     if as_json:
         emit(
             {

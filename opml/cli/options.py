@@ -17,6 +17,7 @@ from opml.chain.units import GWEI
 from opml.cli.numbers import Finite
 from opml.errors import InputError, OpmlError
 from opml.graph import Array
+from opml.terms import CLOCK, WINDOW
 
 if TYPE_CHECKING:
     from opml.model import Model
@@ -76,14 +77,14 @@ def model_options(function: F) -> F:
             click.option(
                 "--window",
                 type=click.IntRange(1, 2**32 - 1),
-                default=86400,
+                default=WINDOW,
                 show_default=True,
                 help="Seconds to challenge.",
             ),
             click.option(
                 "--clock",
                 type=click.IntRange(1, 2**32 - 1),
-                default=86400,
+                default=CLOCK,
                 show_default=True,
                 help="Seconds each side has for all its moves in a game.",
             ),

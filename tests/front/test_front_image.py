@@ -11,7 +11,7 @@ from front_models import helper, make_model, numbers, run_graph, run_onnxruntime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opml.compiler import CLOCK, WINDOW, compile_graph, compile_onnx, compile_program
+from opml.compiler import compile_graph, compile_onnx, compile_program
 from opml.errors import ImageError, ModelError
 from opml.guest import load as load_guest
 from opml.header import ModelHeader
@@ -20,6 +20,7 @@ from opml.inspection import describe
 from opml.plan import make_plan
 from opml.program import Kind
 from opml.roots import guest_root, sparse_root
+from opml.terms import CLOCK, WINDOW
 from opml.validator import open_image
 from vm.constants import MODEL_LEVEL, PAGE_BYTES
 from vm.guest.record import GUEST_BASE, TABLE_BASE

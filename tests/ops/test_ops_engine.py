@@ -109,6 +109,32 @@ def test_full_run_has_the_bytes_of_every_tensor() -> None:
         assert data.shape == (PROGRAM.tensors[name].type.nbytes,)
 
 
+def test_a_run_goes_on_from_any_tile_with_the_bytes_it_is_given() -> None:
+    engine = Engine(PROGRAM)
+    full = engine.run_full(feeds(0))
+    kept = {name: data.copy() for name, data in full.items()}
+    for tile in (0, 1, PROGRAM.nodes[0].tiles + 3, PROGRAM.tiles - 1, PROGRAM.tiles):
+        assert same(engine.resume(full, tile), full)
+    # A flipped bit of the convolution's last tile is met by all that read it, and by nothing before it.
+    node = PROGRAM.nodes[0]
+    flipped = full[node.output].copy()
+    flipped[-1] ^= 0x40
+    for threads in (1, 2):
+        faulty = engine.resume({**full, node.output: flipped}, node.tiles, threads)
+        assert (faulty[node.output] == flipped).all()
+        assert not same(faulty, full)
+        assert all(faulty[name].tobytes() == data.tobytes() for name, data in _read_before(full).items())
+    assert same(engine.resume({**full, node.output: flipped}, node.tiles - 1), full), "the tile is computed anew"
+    assert same(full, kept)
+    assert same(engine.run_full(feeds(0)), full), "nothing of it is left"
+
+
+def _read_before(full: Mapping[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.uint8]]:
+    """Inputs and constants."""
+    written = {node.output for node in PROGRAM.nodes}
+    return {name: data for name, data in full.items() if name not in written}
+
+
 def test_flush_to_zero_in_the_caller_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "PARALLEL_COST", 0)
     tiny = {name: value * np.float32(1e-39) for name, value in feeds(0).items() if np.isfinite(value).all()}
