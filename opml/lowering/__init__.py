@@ -54,9 +54,9 @@ def _name_tensors(source: OnnxGraph, build: Builder, result: dict[str, str]) -> 
             tensor = root = build.copy(tensor)
         taken.add(root)
         names[tensor] = output
-    used = set(names.values())
+    used, fixed = set(names.values()), set(build.graph.inputs)
     for name, tensor in result.items():
-        if name not in used and name not in build.graph.types and tensor not in {*names, *build.graph.inputs}:
+        if name not in used and name not in build.graph.types and tensor not in names and tensor not in fixed:
             names[tensor] = name
             used.add(name)
 
