@@ -6,7 +6,22 @@ resolved, constants folded and types inferred while the rules run, so that a com
 
 from opml.errors import UnsupportedError
 from opml.graph import Graph
-from opml.lowering import elementwise, linear, normalisation, quantised, recurrent, reduction, shapes, windows  # noqa: F401  (register rules)
+from opml.lowering import (  # noqa: F401  (register rules)
+    activation,
+    attention,
+    contrib_attention,
+    elementwise,
+    layer_norm,
+    linear,
+    linear_attention,
+    normalisation,
+    quantised,
+    recurrent,
+    reduction,
+    rotary,
+    shapes,
+    windows,
+)
 from opml.lowering.builder import Builder
 from opml.lowering.call import RULES
 from opml.lowering.scope import lower_nodes, unknown_operators

@@ -66,22 +66,6 @@ def prelu(c: Call) -> str:
     return c.emit("add", [c.emit("max", [x, zero]), c.emit("mul", [slope, c.emit("min", [x, zero])])])
 
 
-@lowers("Gelu")
-def gelu(c: Call) -> str:
-    """x/2 * (1 + erf(x / sqrt 2)), or with tanh(sqrt(2/pi) * (x + 0.044715 x^3)) for erf."""
-    x, number = c.input(), c.build.scalar
-    form = c.text("approximate", "none")
-    if form == "none":
-        inner = c.emit("erf", [c.emit("mul", [x, number(0.5**0.5)])])
-    elif form == "tanh":
-        cube = c.emit("mul", [c.emit("mul", [x, x]), x])
-        sum_ = c.emit("add", [x, c.emit("mul", [cube, number(0.044715)])])
-        inner = c.emit("tanh", [c.emit("mul", [sum_, number((2 / np.pi) ** 0.5)])])
-    else:
-        raise UnsupportedError(f"attribute 'approximate' is {form!r}")
-    return c.emit("mul", [c.emit("mul", [x, number(0.5)]), c.emit("add", [inner, number(1.0)])])
-
-
 @lowers("Pow")
 def power(c: Call) -> str:
     """The constant exponents 2, 3, 1/2, 1 and -1; others are not supported."""

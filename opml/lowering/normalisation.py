@@ -1,9 +1,16 @@
 """Normalisation and softmax."""
 
 from math import prod
+from typing import Final
+
+import numpy as np
 
 from opml.errors import UnsupportedError
 from opml.lowering.call import Call, lowers
+
+# Elements of a row up to which every tile may compute it again: 1,150 instructions each.
+LONG_ROW: Final = 512
+LARGEST: Final = float(np.finfo(np.float32).max)
 
 
 @lowers("BatchNormalization")
@@ -45,20 +52,27 @@ def softmax(c: Call) -> str:
 
 def _softmax(c: Call, x: str, axis: int) -> str:
     if c.op == "Softmax":
-        return c.emit("softmax", [x], axis=axis)
+        return softmax_rows(c, x, axis)
     centred = c.emit("sub", [x, c.emit("reduce_max", [x], axes=[axis], keepdims=1)])
     total = c.emit("reduce_sum", [c.emit("exp", [centred])], axes=[axis], keepdims=1)
     return c.emit("sub", [centred, c.emit("log", [total])])
 
 
-@lowers("LayerNormalization")
-def layer_normalization(c: Call) -> str:
-    """Over all axes from `axis` on: (x - mean) / sqrt(variance + epsilon) * scale + bias."""
-    c.only("stash_type", 1)
-    x, epsilon = c.input(0), c.build.scalar(c.number("epsilon", 1e-5))
-    axes = list(range(c.axis(c.integer("axis", -1), c.rank()), c.rank()))
-    centred = c.emit("sub", [x, c.emit("reduce_mean", [x], axes=axes, keepdims=1)])
-    variance = c.emit("reduce_mean", [c.emit("mul", [centred, centred])], axes=axes, keepdims=1)
-    y = c.emit("div", [centred, c.emit("sqrt", [c.emit("add", [variance, epsilon])])])
-    y = c.emit("mul", [y, c.input(1)])
-    return c.emit("add", [y, c.optional(2)]) if c.optional(2) else y
+def softmax_rows(c: Call, x: str, axis: int = -1, *, masked: bool = False) -> str:
+    """Softmax along an axis; with `masked`, what is -infinity everywhere gives zeros and not NaN.
+
+    A tile of the primitive computes its whole row again. A long row is taken apart, into the same bits: its maximum,
+    its exponentials and their sum become tensors, and no tile does more than a sum.
+    """
+    shape = c.build.shape(x)
+    axis = c.axis(axis, len(shape))
+    if shape[axis] <= LONG_ROW:
+        return c.emit("softmax", [x], axis=axis, **({"masked": 1} if masked else {}))
+    most = c.emit("reduce_max", [x], axes=[axis], keepdims=1)
+    if masked:
+        most = c.emit("max", [most, c.build.scalar(-LARGEST)])
+    powers = c.emit("exp", [c.emit("sub", [x, most])])
+    total = c.emit("reduce_sum", [powers], axes=[axis], keepdims=1)
+    # Of a row that is not closed the greatest adds exp(0) = 1.
+    total = c.emit("max", [total, c.build.scalar(1.0)]) if masked else total
+    return c.emit("div", [powers, total])

@@ -21,6 +21,7 @@ from opml.ops import (
     qmatmul,
     recurrent,
     reduce,
+    rotary,
     softmax,
     unary,
 )
@@ -47,6 +48,7 @@ _FAMILIES = (
     softmax,
     argmax,
     reduce,
+    rotary,
     movement,
     cast,
     qmatmul,

@@ -1,4 +1,12 @@
-"""Softmax along an axis: the exact maximum, then the exponentials, their sum as in `rows`, one division each."""
+"""Softmax along an axis: the exact maximum, then the exponentials, their sum as in `rows`, one division each.
+
+With masked=1, a row of nothing but -infinity gives zeros: its maximum counts as the lowest number, and the sum, to
+which the greatest of any other row adds 1, is at least 1.
+"""
+
+import math
+
+import numpy as np
 
 from opml.graph import DType, TensorType
 from opml.numerics import INFINITY_BITS, MAGNITUDE, NAN_BITS, ONE, SIGN, ZERO, exp, maximum
@@ -11,17 +19,20 @@ from opml.ops.base import (
     Op,
     Types,
     clear,
+    float_word,
     input_address,
     jit,
     out_address,
     param,
+    param_f32,
 )
-from opml.ops.checks import axis_attr, only, take_dtype, take_inputs
+from opml.ops.checks import axis_attr, flag_attr, only, take_dtype, take_inputs
 from opml.ops.rows import LANES, middle, sum_dense, tail_room
 from vm.guest.intrinsics import bits_f32, load_f32, load_i32, store_f32, udiv, urem
 
 NAME = "softmax"
-LENGTH, COUNT, INNER = range(3)
+LARGEST = float(np.finfo(np.float32).max)
+LENGTH, COUNT, INNER, LEAST_MAX, LEAST_SUM = range(5)
 
 
 @jit
@@ -64,8 +75,8 @@ def softmax_tile(r, t):  # type: ignore[no-untyped-def]
         start = 4 * (udiv(e, n * inner) * n * inner + urem(e, inner))
         if start != row:
             row = start
-            best = row_max(x + row, 4 * inner, n)
-            total = row_sum(x + row, 4 * inner, n, best)
+            best = maximum(row_max(x + row, 4 * inner, n), param_f32(r, LEAST_MAX))
+            total = maximum(row_sum(x + row, 4 * inner, n, best), param_f32(r, LEAST_SUM))
         store_f32(y + 4 * e, exp(load_f32(x + 4 * e) - best) / total)
     clear(y + 4 * stop, y + 32 * (t + 1))
 
@@ -87,12 +98,12 @@ def dense_max(x, n):  # type: ignore[no-untyped-def]
 
 
 @jit
-def dense_row(x, y, n, tail):  # type: ignore[no-untyped-def]
+def dense_row(x, y, n, tail, least_max, least_sum):  # type: ignore[no-untyped-def]
     """A whole row of neighbouring elements."""
-    best = dense_max(x, n)
+    best = maximum(dense_max(x, n), least_max)
     for i in range(n):
         store_f32(y + 4 * i, exp(load_f32(x + 4 * i) - best))
-    total = sum_dense(y, n, tail)
+    total = maximum(sum_dense(y, n, tail), least_sum)
     for i in range(n):
         store_f32(y + 4 * i, load_f32(y + 4 * i) / total)
 
@@ -100,19 +111,20 @@ def dense_row(x, y, n, tail):  # type: ignore[no-untyped-def]
 @jit
 def softmax_tiles(r, first, count):  # type: ignore[no-untyped-def]
     x, y, n, inner, tail = input_address(r, 0), out_address(r), param(r, COUNT), param(r, INNER), tail_room()
+    least_max, least_sum = param_f32(r, LEAST_MAX), param_f32(r, LEAST_SUM)
     e, stop = LEAF_FLOATS * first, min(LEAF_FLOATS * (first + count), param(r, LENGTH))
     clear(y + 4 * stop, y + 32 * (first + count))
     while e < stop:
         block = e - urem(e, n * inner)
         end = min(block + n * inner, stop)
         if inner == 1 and e == block and end == block + n:
-            dense_row(x + 4 * e, y + 4 * e, n, tail)
+            dense_row(x + 4 * e, y + 4 * e, n, tail, least_max, least_sum)
         else:
             # The elements e..end-1 of a block of `inner` rows, row by row.
             for j in range(min(inner, end - e)):
                 start = block + urem(e + j, inner)
-                best = row_max(x + 4 * start, 4 * inner, n)
-                total = row_sum(x + 4 * start, 4 * inner, n, best)
+                best = maximum(row_max(x + 4 * start, 4 * inner, n), least_max)
+                total = maximum(row_sum(x + 4 * start, 4 * inner, n, best), least_sum)
                 for i in range(e + j, end, inner):
                     store_f32(y + 4 * i, exp(load_f32(x + 4 * i) - best) / total)
         e = end
@@ -120,15 +132,16 @@ def softmax_tiles(r, first, count):  # type: ignore[no-untyped-def]
 
 def grain(types: Types, out: TensorType, attrs: Attrs) -> int:
     """Whole rows."""
-    _, count, inner = params(types, out, attrs)
+    _, count, inner, *_ = params(types, out, attrs)
     return max(count * inner // LEAF_FLOATS, 1)
 
 
 def infer(types: Types, attrs: Attrs) -> TensorType:
-    """Any shape with at least one dimension; attribute axis."""
+    """Any shape with at least one dimension; attributes axis, masked."""
     (x,) = take_inputs(NAME, types, 1)
     take_dtype(NAME, x, (DType.FLOAT32,))
-    only(NAME, attrs, "axis")
+    only(NAME, attrs, "axis", "masked")
+    flag_attr(NAME, attrs, "masked")
     axis_attr(NAME, attrs, len(x.shape), -1)
     return x
 
@@ -136,11 +149,12 @@ def infer(types: Types, attrs: Attrs) -> TensorType:
 def params(types: Types, out: TensorType, attrs: Attrs) -> list[int]:
     axis = axis_attr(NAME, attrs, len(out.shape), -1)
     _, count, inner = middle(out, axis, axis)
-    return [out.elements, count, inner]
+    least = (-LARGEST, 1.0) if flag_attr(NAME, attrs, "masked") else (-math.inf, 0.0)
+    return [out.elements, count, inner, *map(float_word, least)]
 
 
 def cost(types: Types, out: TensorType, attrs: Attrs) -> int:
-    _, count, inner = params(types, out, attrs)
+    _, count, inner, *_ = params(types, out, attrs)
     rows = LEAF_FLOATS if inner > 1 else min(LEAF_FLOATS, 2 + (LEAF_FLOATS - 1) // count)
     element = 24 * COST_FLOAT
     return COST_TILE + rows * (count * element + 32 * COST_FLOAT) + LEAF_FLOATS * (element + COST_DIVIDE)

@@ -96,6 +96,7 @@ CODES = {
     "softmax": 64, "argmax": 65, "reduce_sum": 66, "reduce_mean": 67, "reduce_max": 68, "reduce_min": 69,
     "transpose": 80, "concat": 81, "copy": 82, "slice": 83, "pad": 84, "expand": 85, "cast": 96,
     "qmatmul": 418,
+    "rotary": 480,
 }  # fmt: skip
 
 

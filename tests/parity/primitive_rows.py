@@ -1,5 +1,6 @@
 """Cases of what works along an axis: sums, maxima, softmax, argmax, running sums."""
 
+import numpy as np
 from hypothesis import strategies as st
 from primitive_base import DTYPES, NUMBERS, Draw, Sample, case, shape, values
 
@@ -7,8 +8,11 @@ from primitive_base import DTYPES, NUMBERS, Draw, Sample, case, shape, values
 @case("softmax")
 def softmax(draw: Draw, op: str) -> Sample:
     size = shape(draw, 1, 3, 60)
-    axis = draw(st.integers(-len(size), len(size) - 1))
-    return Sample([values(draw, "float32", size, odd=draw(st.booleans()))], {"axis": axis})
+    attrs = {"axis": draw(st.integers(-len(size), len(size) - 1)), "masked": draw(st.integers(0, 1))}
+    x = values(draw, "float32", size, odd=draw(st.booleans()))
+    if draw(st.booleans()):
+        x[..., :1] = -np.inf  # in a row of one element, and in rows along another axis, nothing else
+    return Sample([x], attrs)
 
 
 @case("argmax")

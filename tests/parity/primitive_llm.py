@@ -1,0 +1,14 @@
+"""Cases of what transformers are made of."""
+
+from hypothesis import strategies as st
+from primitive_base import Draw, Sample, case, values
+
+
+@case("rotary")
+def rotary(draw: Draw, op: str) -> Sample:
+    batch, heads, rows, pairs = (draw(st.integers(1, most)) for most in (2, 3, 3, 5))
+    depth = 2 * pairs + draw(st.integers(0, 3))
+    x = values(draw, "float32", (batch, heads, rows, depth), odd=draw(st.booleans()))
+    size = (draw(st.sampled_from((1, batch))), rows, pairs)
+    tables = [values(draw, "float32", size) for _ in range(2)]
+    return Sample([x, *tables], {"interleaved": draw(st.integers(0, 1))})
