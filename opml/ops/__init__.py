@@ -11,18 +11,24 @@ from opml.errors import UnsupportedError
 from opml.graph import Array, DType, TensorType
 from opml.ops import (
     argmax,
+    arrange,
     binary,
     cast,
     conv,
     cumulate,
+    gather,
     matmul,
     movement,
+    nms,
     pool,
     qmatmul,
     recurrent,
     reduce,
     rotary,
+    scatter,
+    select,
     softmax,
+    sort,
     unary,
 )
 from opml.ops.base import Attrs, Op, Types, tile_count
@@ -54,6 +60,12 @@ _FAMILIES = (
     qmatmul,
     recurrent,
     cumulate,
+    gather,
+    scatter,
+    arrange,
+    sort,
+    select,
+    nms,
 )
 
 OPS: Final[dict[str, Op]] = {op.name: op for family in _FAMILIES for op in family.OPS}
