@@ -29,6 +29,7 @@ from opml.ops import (
     select,
     softmax,
     sort,
+    spatial,
     unary,
 )
 from opml.ops.base import Attrs, Op, Types, tile_count
@@ -66,6 +67,7 @@ _FAMILIES = (
     sort,
     select,
     nms,
+    spatial,
 )
 
 OPS: Final[dict[str, Op]] = {op.name: op for family in _FAMILIES for op in family.OPS}

@@ -127,19 +127,27 @@ def copy_line(source, target, left, step, width, n):  # type: ignore[no-untyped-
 
 
 @jit
+def fill_plane(r, x, height, grid, lines, columns):  # type: ignore[no-untyped-def]
+    """The plane at x, of `height` lines, as [sh, sw, lines, columns]; where that ends."""
+    width, stride_h, stride_w = param(r, WIDTH), param(r, STRIDE_H), param(r, STRIDE_W)
+    for phase_h in range(stride_h):
+        for phase_w in range(stride_w):
+            for line in range(lines):
+                at = line * stride_h + phase_h - param(r, PAD_TOP)
+                inside = 0 <= at < height
+                # A line outside of the input is one of which no column is inside.
+                source, left = x + 4 * at * width, phase_w - param(r, PAD_LEFT)
+                copy_line(source, grid, left, stride_w, width if inside else 0, columns)
+                grid += 4 * columns
+    return grid
+
+
+@jit
 def fill_grid(r, x, grid, lines, columns):  # type: ignore[no-untyped-def]
     """The planes at x as [channel, sh, sw, lines, columns]."""
-    height, width, stride_h, stride_w = param(r, HEIGHT), param(r, WIDTH), param(r, STRIDE_H), param(r, STRIDE_W)
+    height = param(r, HEIGHT)
     for c in range(param(r, GROUP_IN)):
-        for phase_h in range(stride_h):
-            for phase_w in range(stride_w):
-                for line in range(lines):
-                    at = line * stride_h + phase_h - param(r, PAD_TOP)
-                    inside = 0 <= at < height
-                    source = x + 4 * (c * height + at) * width
-                    # A line outside of the input is one of which no column is inside.
-                    copy_line(source, grid, phase_w - param(r, PAD_LEFT), stride_w, width if inside else 0, columns)
-                    grid += 4 * columns
+        grid = fill_plane(r, x + 4 * c * height * param(r, WIDTH), height, grid, lines, columns)
 
 
 @jit
@@ -158,12 +166,13 @@ def fill_table(r, table, lines, columns):  # type: ignore[no-untyped-def]
 
 
 @jit
-def channels(r, image, o, count, begin, end, grid, columns, table, sums):  # type: ignore[no-untyped-def]
-    """Outputs begin..end-1 (within a plane) of `count` channels from o on, all of one group."""
+def channels(r, y, pitch, o, count, begin, end, grid, columns, table, sums):  # type: ignore[no-untyped-def]
+    """Outputs begin..end-1 (within a plane) of `count` channels from o on, all of one group.
+
+    The plane of o lies at y, the next ones `pitch` bytes apart.
+    """
     out_width, depth = param(r, OUT_WIDTH), param(r, GROUP_IN) * param(r, KERNEL_H) * param(r, KERNEL_W)
-    plane = param(r, OUT_HEIGHT) * out_width
     w, bias = input_address(r, 1) + 4 * o * depth, input_address(r, 2)
-    y = out_address(r) + 4 * (image * param(r, OUT_CHANNELS) + o) * plane
     last = udiv(end - 1, out_width) * columns + urem(end - 1, out_width)
     for place in range(udiv(begin, out_width) * columns + urem(begin, out_width), last + 1, COLUMNS):
         for top in range(0, count, STRIPE):
@@ -177,7 +186,7 @@ def channels(r, image, o, count, begin, end, grid, columns, table, sums):  # typ
                 line, column = udiv(at, columns), urem(at, columns)
                 run = min(min(out_width, columns) - column, min(place + COLUMNS, last + 1) - at)
                 for i in range(rows):
-                    target = y + 4 * ((top + i) * plane + line * out_width + column)
+                    target = y + (top + i) * pitch + 4 * (line * out_width + column)
                     source = sums + 4 * (i * COLUMNS + at - place)
                     finish(target, source, run, bias + 4 * (o + top + i) if bias != 0 else 0, 0)
                 at = (line + 1) * columns
@@ -225,7 +234,8 @@ def conv_grid(r, e, stop):  # type: ignore[no-untyped-def]
         else:
             count, end = min((group + 1) * group_out - o, udiv(stop - e, plane)), plane
             e += count * plane
-        channels(r, image, o, count, begin, end, grid, columns, room, sums)
+        y = out_address(r) + 4 * channel * plane
+        channels(r, y, 4 * plane, o, count, begin, end, grid, columns, room, sums)
     release(room)
     return True
 
