@@ -20,6 +20,7 @@ from opml.lowering import (  # noqa: F401  (register rules)
     reduction,
     rotary,
     shapes,
+    spatial,
     windows,
 )
 from opml.lowering.builder import Builder

@@ -135,7 +135,7 @@ def cost(types: Types, out: TensorType, attrs: Attrs) -> int:
     rank, mode, _, _ = _ways(attrs, len(out.shape) - 2)
     taps = (1, 2, 4)[mode]
     weight = (0, 1, 10)[mode]
-    pixels = taps**rank * (128 + (weight + 2) * COST_FLOAT) + rank * taps * (64 + (weight + 1) * COST_FLOAT) * taps
+    pixels: int = taps**rank * (128 + (weight + 2) * COST_FLOAT) + rank * taps * (64 + (weight + 1) * COST_FLOAT) * taps
     return COST_TILE + LEAF_FLOATS * (512 + rank * (256 + 40 * COST_FLOAT + COST_DIVIDE) + pixels)
 
 
