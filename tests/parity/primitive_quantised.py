@@ -1,8 +1,9 @@
 """Cases of the primitives on small integers and on constants of few bits."""
 
 from hypothesis import strategies as st
-from primitive_base import Array, Draw, Sample, case, values
+from primitive_base import Array, Draw, Sample, case, shape, values
 
+from opml.ops import quantise
 from opml.ops.base import Attrs
 from opml.ops.qmatmul import pack_codes, panels_of
 
@@ -28,3 +29,51 @@ def qmatmul(draw: Draw, op: str) -> Sample:
     a = values(draw, "float32", (m, k), odd=draw(st.integers(0, 3)) == 0)
     bias = [values(draw, "float32", draw(st.sampled_from(((n,), (1,), ()))))] if draw(st.booleans()) else []
     return Sample([a, *operands, *bias], attrs, (1, 2, 3) if operands[2] is not None else (1, 2))
+
+
+@case("qgather")
+def qgather(draw: Draw, op: str) -> Sample:
+    n, k = draw(st.sampled_from((1, 8, 17, 70))), draw(st.sampled_from((1, 5, 17, 64)))
+    operands, attrs = constant(draw, k, n)
+    shape = draw(st.sampled_from(((), (1,), (2, 2), (5,))))
+    dtype = draw(st.sampled_from(("int32", "int64")))
+    indices = values(draw, dtype, shape) if draw(st.booleans()) else values(draw, dtype, shape, low=-n, high=n - 1)
+    return Sample([indices, *operands][: 4 if operands[2] is not None else 3], attrs)
+
+
+def grid(draw: Draw, size: tuple[int, ...]) -> tuple[tuple[int, ...], Attrs]:
+    """The shape of scales for a tensor, and the attributes that say so."""
+    kind = draw(st.sampled_from(("all", "axis", "block") if size else ("all",)))
+    if kind == "all":
+        return draw(st.sampled_from(((), (1,)))), {}
+    axis = draw(st.integers(-len(size), len(size) - 1))
+    if kind == "axis":
+        return (size[axis],), {"axis": axis}
+    block = draw(st.integers(1, size[axis] + 1))
+    parts = list(size)
+    parts[axis] = -(-size[axis] // block)
+    return tuple(parts), {"axis": axis, "block": block}
+
+
+SMALL = [dtype.value for dtype in quantise.SMALL]
+
+
+@case("dequantize")
+def dequantize(draw: Draw, op: str) -> Sample:
+    size = shape(draw)
+    parts, attrs = grid(draw, size)
+    dtype = draw(st.sampled_from((*SMALL, "int32")))
+    inputs = [values(draw, dtype, size), values(draw, "float32", parts)]
+    return Sample([*inputs, values(draw, dtype, parts)] if draw(st.booleans()) else inputs, attrs)
+
+
+@case("quantize")
+def quantize(draw: Draw, op: str) -> Sample:
+    size = shape(draw)
+    parts, attrs = grid(draw, size)
+    dtype = draw(st.sampled_from(SMALL))
+    attrs |= {"to": dtype, "multiply": draw(st.integers(0, 1))}
+    if draw(st.booleans()):
+        attrs["bits"] = draw(st.sampled_from((2, 4, 8)))
+    inputs = [values(draw, draw(st.sampled_from(("float32", "int32"))), size), values(draw, "float32", parts)]
+    return Sample([*inputs, values(draw, dtype, parts)] if draw(st.booleans()) else inputs, attrs)
