@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from enum import Enum
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,8 +13,17 @@ Array = NDArray[Any]
 Attribute = int | float | str | list[int] | list[float] | list[str]
 
 
+DTypeName = Literal[
+    "float32", "int64", "int32", "int8", "uint8", "bool", "int16", "uint16", "uint32", "uint64", "float16", "bfloat16",
+    "float64",
+]  # fmt: skip
+
+
 class DType(Enum):
-    """Element types, named as in numpy. A bool is one byte, true when it is not zero."""
+    """Element types, named as in numpy (bfloat16 as in ml_dtypes). A bool is one byte, true when it is not zero.
+
+    float16, bfloat16 and float64 are only stored, moved and converted: all float arithmetic is float32's.
+    """
 
     FLOAT32 = "float32"
     INT64 = "int64"
@@ -21,10 +31,21 @@ class DType(Enum):
     INT8 = "int8"
     UINT8 = "uint8"
     BOOL = "bool"
+    INT16 = "int16"
+    UINT16 = "uint16"
+    UINT32 = "uint32"
+    UINT64 = "uint64"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+    FLOAT64 = "float64"
 
     @property
     def numpy(self) -> np.dtype[Any]:
-        return np.dtype(self.value)
+        return np.dtype(ml_dtypes.bfloat16 if self is DType.BFLOAT16 else self.value)
+
+    @property
+    def is_float(self) -> bool:
+        return self in (DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16, DType.FLOAT64)
 
     @property
     def size(self) -> int:

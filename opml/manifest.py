@@ -4,13 +4,13 @@ Floats are written as the bits of a binary32, so that the text is exact and the 
 inferred is written: types of inputs and constants, shapes of views.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from opml.errors import ImageError
-from opml.graph import Attribute, DType, Graph, Node, TensorType
+from opml.graph import Attribute, DType, DTypeName, Graph, Node, TensorType
 from opml.header import ModelHeader
 
 MANIFEST_MAX = 1 << 25
@@ -18,7 +18,8 @@ _WORD = 1 << 64
 
 Name = Annotated[str, StringConstraints(max_length=1 << 12)]
 Size = Annotated[int, Field(ge=0, lt=1 << 40)]
-Integer = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]
+# Bounds of a uint64 may be attributes, too.
+Integer = Annotated[int, Field(ge=-(1 << 63), lt=1 << 64)]
 Hash = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-f]{64}$")]
 
 
@@ -39,7 +40,7 @@ class TensorJson(_Strict):
     """Name and type of an input or a constant."""
 
     name: Name
-    dtype: Literal["float32", "int64", "int32", "int8", "uint8", "bool"]
+    dtype: DTypeName
     shape: Annotated[list[Size], Field(max_length=32)]
 
 

@@ -15,6 +15,7 @@ from opml.dispute.game import Claim
 from opml.errors import EvidenceError, InputError, ReceiptError
 from opml.evidence.proofs import root_of_peaks
 from opml.files import write_whole
+from opml.graph import DTypeName
 from opml.header import ModelHeader
 from opml.manifest import Hash, HeaderJson, Name, Size
 from vm.keccak import keccak256
@@ -66,7 +67,7 @@ class NodeEntry(_Strict):
     name: Name
     op: Name
     tensor: Name
-    dtype: Literal["float32", "int64", "int32", "int8", "uint8", "bool"]
+    dtype: DTypeName
     shape: Annotated[list[Size], Field(max_length=64)]
     address: Size
     level: Annotated[int, Field(ge=0, le=40)]

@@ -18,10 +18,11 @@ from opml.ops.base import (
     input_address,
     jit,
     load_int,
+    order_flip,
     out_address,
     param,
 )
-from opml.ops.checks import axis_attr, flag_attr, only, take_dtype, take_inputs
+from opml.ops.checks import NUMBERS, axis_attr, flag_attr, only, take_dtype, take_inputs
 from opml.ops.rows import middle
 from vm.guest.intrinsics import load_i32, store_i64, udiv, urem
 
@@ -34,7 +35,7 @@ LEAF = 4
 def key(address, dtype, flip):  # type: ignore[no-untyped-def]
     """An int64 that orders elements as this operator does; `flip` is -1 to turn the order around, else 0."""
     if dtype != FLOAT32:
-        return load_int(address, dtype) ^ flip
+        return load_int(address, dtype) ^ order_flip(dtype) ^ flip
     bits = load_i32(address)
     magnitude = bits & MAGNITUDE
     if magnitude > INFINITY_BITS:
@@ -65,9 +66,9 @@ def argmax_tile(r, t):  # type: ignore[no-untyped-def]
 
 
 def infer(types: Types, attrs: Attrs) -> TensorType:
-    """Any dtype but bool, at least one dimension; attributes axis, keepdims, select_last, least."""
+    """Numbers of at least one dimension; attributes axis, keepdims, select_last, least."""
     (x,) = take_inputs(NAME, types, 1)
-    take_dtype(NAME, x, [dtype for dtype in DType if dtype is not DType.BOOL])
+    take_dtype(NAME, x, NUMBERS)
     only(NAME, attrs, "axis", "keepdims", "select_last", "least")
     axis = axis_attr(NAME, attrs, len(x.shape), 0)
     flag_attr(NAME, attrs, "select_last")

@@ -14,7 +14,20 @@ import numpy as np
 
 from opml.graph import Attribute, DType, TensorType
 from vm.constants import LEAF_BYTES
-from vm.guest.intrinsics import load_f32, load_i8, load_i32, load_i64, load_u8, store_i8, store_i32, store_i64
+from vm.guest.intrinsics import (
+    load_f32,
+    load_i8,
+    load_i16,
+    load_i32,
+    load_i64,
+    load_u8,
+    load_u16,
+    load_u32,
+    store_i8,
+    store_i16,
+    store_i32,
+    store_i64,
+)
 from vm.guest.record import PARAMS, WORD_INPUT, WORD_OUT, WORD_PARAM
 from vm.jit import jit
 
@@ -24,17 +37,26 @@ SOURCES: Final = (_OPML.parent / "vm", _OPML / "ops", _OPML / "numerics.py")
 Attrs = dict[str, Attribute]
 Types = Sequence[TensorType | None]
 
-# Element types as kernels know them, and the numbers of elements in a leaf.
-FLOAT32, INT32, INT64, INT8, UINT8, BOOL = range(6)
+# Element types as kernels know them: the low two bits are the binary logarithm of the size in bytes.
+INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64, BOOL = range(9)
+FLOAT16, FLOAT32, FLOAT64, BFLOAT16 = 13, 14, 15, 17
 DTYPE_CODES: Final = {
     DType.FLOAT32: FLOAT32,
-    DType.INT32: INT32,
     DType.INT64: INT64,
+    DType.INT32: INT32,
     DType.INT8: INT8,
     DType.UINT8: UINT8,
     DType.BOOL: BOOL,
+    DType.INT16: INT16,
+    DType.UINT16: UINT16,
+    DType.UINT32: UINT32,
+    DType.UINT64: UINT64,
+    DType.FLOAT16: FLOAT16,
+    DType.BFLOAT16: BFLOAT16,
+    DType.FLOAT64: FLOAT64,
 }
 LEAF_FLOATS: Final = LEAF_BYTES // 4
+SMALLEST_INT64: Final = -1 << 63
 
 # Machine instructions of one softfloat call, from above, with the call itself and its place in a loop; for `Op.cost`.
 # The slowest is an fma of three subnormal numbers, 361 instructions: inputs may be chosen to be slow.
@@ -103,45 +125,58 @@ def param_f32(r, i):  # type: ignore[no-untyped-def]
 @jit
 def element_size(dtype):  # type: ignore[no-untyped-def]
     """Bytes of an element of a dtype code."""
-    if dtype == INT64:
-        return 8
-    return 4 if dtype <= INT32 else 1
+    return 1 << (dtype & 3)
 
 
 @jit
 def load_int(address, dtype):  # type: ignore[no-untyped-def]
-    """The element of an integer or bool dtype at an address; a bool is 0 or 1."""
-    if dtype == INT64:
+    """The element of an integer or bool dtype at an address, of uint64 its bits; a bool is 0 or 1."""
+    if dtype & 3 == 3:
         return load_i64(address)
     if dtype == INT32:
         return load_i32(address)
+    if dtype == UINT8:
+        return load_u8(address)
     if dtype == INT8:
         return load_i8(address)
     if dtype == BOOL:
         return np.int64(load_u8(address) != 0)
-    return load_u8(address)
+    if dtype == INT16:
+        return load_i16(address)
+    return load_u16(address) if dtype == UINT16 else load_u32(address)
 
 
 @jit
 def store_int(address, dtype, value):  # type: ignore[no-untyped-def]
     """Stores the low bits of an int64 as an element of an integer or bool dtype."""
-    if dtype == INT64:
+    size = dtype & 3
+    if size == 3:
         store_i64(address, value)
-    elif dtype == INT32:
+    elif size == 2:
         store_i32(address, value)
-    else:
+    elif size == 0:
         store_i8(address, value)
+    else:
+        store_i16(address, value)
+
+
+@jit
+def order_flip(dtype):  # type: ignore[no-untyped-def]
+    """What `load_int`'s result is xored with to be ordered by a signed comparison: the top bit for uint64, else 0."""
+    return SMALLEST_INT64 if dtype == UINT64 else 0
 
 
 @jit
 def copy_element(target, source, size):  # type: ignore[no-untyped-def]
-    """Copies the bits of an element of 1, 4 or 8 bytes."""
+    """Copies the bits of an element of 1, 2, 4 or 8 bytes."""
     if size == 4:
         store_i32(target, load_i32(source))
     elif size == 8:
         store_i64(target, load_i64(source))
-    else:
+    elif size == 1:
         store_i8(target, load_u8(source))
+    else:
+        store_i16(target, load_u16(source))
 
 
 @jit
@@ -170,19 +205,32 @@ def float_word(value: float) -> int:
     return int(np.float32(value).view(np.uint32))
 
 
+def int_word(value: int) -> int:
+    """A parameter word that holds an integer of any dtype: of uint64 the bits."""
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
 __all__ = [
+    "BFLOAT16",
     "BOOL",
     "COST_DIVIDE",
     "COST_FLOAT",
     "COST_TILE",
     "DTYPE_CODES",
+    "FLOAT16",
     "FLOAT32",
+    "FLOAT64",
     "INT8",
+    "INT16",
     "INT32",
     "INT64",
     "LEAF_FLOATS",
     "PARAMS",
+    "SMALLEST_INT64",
     "UINT8",
+    "UINT16",
+    "UINT32",
+    "UINT64",
     "Attrs",
     "Op",
     "Types",
@@ -191,9 +239,11 @@ __all__ = [
     "element_size",
     "float_word",
     "input_address",
+    "int_word",
     "jit",
     "leaf_elements",
     "load_int",
+    "order_flip",
     "out_address",
     "param",
     "param_f32",

@@ -8,7 +8,9 @@ from opml.ops.base import Attrs, Types
 
 Shape = tuple[int, ...]
 
-NUMBERS = (DType.FLOAT32, DType.INT32, DType.INT64)
+SIGNED = (DType.INT8, DType.INT16, DType.INT32, DType.INT64)
+INTEGERS = (*SIGNED, DType.UINT8, DType.UINT16, DType.UINT32, DType.UINT64)
+NUMBERS = (DType.FLOAT32, *INTEGERS)
 ANY = tuple(DType)
 
 

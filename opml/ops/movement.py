@@ -12,22 +12,33 @@ from opml.ops.base import (
     Types,
     clear,
     copy_element,
-    float_word,
     input_address,
+    int_word,
     jit,
     leaf_elements,
     out_address,
     param,
 )
 from opml.ops.checks import Shape, axis_attr, ints_attr, only, refuse, strides_of, take_inputs
-from vm.guest.intrinsics import load_i32, load_i64, load_u8, store_i8, store_i32, store_i64, udiv, urem
+from vm.guest.intrinsics import (
+    load_i32,
+    load_i64,
+    load_u8,
+    load_u16,
+    store_i8,
+    store_i16,
+    store_i32,
+    store_i64,
+    udiv,
+    urem,
+)
 
 LENGTH, SIZE = 0, 1
 
 
 @jit
 def copy_run(target, source, n, step, size):  # type: ignore[no-untyped-def]
-    """n elements from addresses `step` bytes apart to neighbouring ones."""
+    """n elements of `size` bytes from addresses `step` bytes apart to neighbouring ones."""
     if size == 4:
         if step == 4:
             for i in range(n):
@@ -38,6 +49,9 @@ def copy_run(target, source, n, step, size):  # type: ignore[no-untyped-def]
     elif size == 8:
         for i in range(n):
             store_i64(target + 8 * i, load_i64(source + i * step))
+    elif size == 2:
+        for i in range(n):
+            store_i16(target + 2 * i, load_u16(source + i * step))
     elif step == 1:
         for i in range(n):
             store_i8(target + i, load_u8(source + i))
@@ -125,6 +139,8 @@ def pad_tiles(r, first, count):  # type: ignore[no-untyped-def]
             store_i32(y + 4 * e, value)
         elif size == 8:
             store_i64(y + 8 * e, value)
+        elif size == 2:
+            store_i16(y + 2 * e, value)
         else:
             store_i8(y + e, value)
     clear(y + size * stop, y + 32 * (first + count))
@@ -254,13 +270,14 @@ def infer_pad(types: Types, attrs: Attrs) -> TensorType:
 
 def _pad_word(dtype: DType, attrs: Attrs) -> int:
     value = attrs.get("value", 0)
-    if dtype is DType.FLOAT32 and isinstance(value, int | float):
-        return float_word(value)
+    if dtype.is_float and isinstance(value, int | float):
+        with np.errstate(over="ignore"):
+            return int(np.array(value).astype(dtype.numpy).view(f"int{8 * dtype.size}"))
     info = (0, 1) if dtype is DType.BOOL else None
-    if dtype is not DType.FLOAT32 and isinstance(value, int):
+    if not dtype.is_float and isinstance(value, int):
         low, high = info or (int(np.iinfo(dtype.numpy).min), int(np.iinfo(dtype.numpy).max))
         if low <= value <= high:
-            return int(value)
+            return int_word(value)
     raise refuse("pad", f"value {value!r} is not {dtype.value}")
 
 

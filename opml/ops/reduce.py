@@ -20,6 +20,7 @@ from opml.ops.base import (
     jit,
     leaf_elements,
     load_int,
+    order_flip,
     out_address,
     param,
     param_f32,
@@ -46,18 +47,18 @@ def reduce_f32(f, r, first, count):  # type: ignore[no-untyped-def]
 
 
 @template
-def reduce_int(f, r, first, count):  # type: ignore[no-untyped-def]
-    """The same for integers: f combines two elements."""
+def reduce_int(f, flip, r, first, count):  # type: ignore[no-untyped-def]
+    """The same for integers: f combines two elements, after both are xored with `flip`, as is the result."""
     x, y, n, inner, dtype = input_address(r, 0), out_address(r), param(r, COUNT), param(r, INNER), param(r, DTYPE)
     size = element_size(dtype)
     leaf = udiv(32, size)
     stop = min(leaf * (first + count), param(r, LENGTH))
     for e in range(leaf * first, stop):
         row = x + size * (udiv(e, inner) * n * inner + urem(e, inner))
-        value = load_int(row, dtype)
+        value = load_int(row, dtype) ^ flip
         for i in range(1, n):
-            value = f(value, load_int(row + i * size * inner, dtype))
-        store_int(y + size * e, dtype, value)
+            value = f(value, load_int(row + i * size * inner, dtype) ^ flip)
+        store_int(y + size * e, dtype, value ^ flip)
     clear(y + size * stop, y + 32 * (first + count))
 
 
@@ -110,7 +111,7 @@ def reduce_sum_tile(r, t):  # type: ignore[no-untyped-def]
     if param(r, DTYPE) == FLOAT32:
         reduce_f32(sum_f32, r, t, 1)
     else:
-        reduce_int(wrap_add, r, t, 1)
+        reduce_int(wrap_add, 0, r, t, 1)
 
 
 @jit
@@ -150,7 +151,7 @@ def reduce_max_tiles(r, first, count):  # type: ignore[no-untyped-def]
     if param(r, DTYPE) == FLOAT32:
         reduce_f32(max_f32, r, first, count)
     else:
-        reduce_int(max_int, r, first, count)
+        reduce_int(max_int, order_flip(param(r, DTYPE)), r, first, count)
 
 
 @jit
@@ -158,7 +159,7 @@ def reduce_min_tiles(r, first, count):  # type: ignore[no-untyped-def]
     if param(r, DTYPE) == FLOAT32:
         reduce_f32(min_f32, r, first, count)
     else:
-        reduce_int(min_int, r, first, count)
+        reduce_int(min_int, order_flip(param(r, DTYPE)), r, first, count)
 
 
 @jit

@@ -21,6 +21,7 @@ from opml.ops.base import (
     element_size,
     float_word,
     input_address,
+    int_word,
     jit,
     leaf_elements,
     load_int,
@@ -346,7 +347,9 @@ def _make(name: str, code: int, tile: Any, tiles: Any, cost: int, integers: bool
 
     def params(types: Types, out: TensorType, attrs: Attrs) -> list[int]:
         numbers = _numbers(name, attrs, out.dtype)
-        words = map(float_word, numbers) if out.dtype is DType.FLOAT32 else map(int, numbers)
+        words = (
+            map(float_word, numbers) if out.dtype is DType.FLOAT32 else (int_word(int(number)) for number in numbers)
+        )
         return [out.elements, DTYPE_CODES[out.dtype], *words]
 
     def bound(types: Types, out: TensorType, attrs: Attrs) -> int:

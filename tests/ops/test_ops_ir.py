@@ -53,7 +53,7 @@ def complaints(item: Compiled) -> list[str]:
         found += [
             f"{word} in {name}" for word in ("double", "fptosi", "fptoui", "fast") if re.search(rf"\b{word}\b", body)
         ]
-        masked = set(re.findall(r"(%[\w.\"]+) = and i64 [^,]+, 63\b", body))
+        masked = set(re.findall(r"(%[\w.\"]+) = and i64 [^,]+, (?:[0-9]|[1-5][0-9]|6[0-3])\b", body))
         for shift in re.finditer(r"= (?:shl|lshr|ashr)\b.*, ([^,\n]+)$", body, re.M):
             if not shift[1].isdigit() and shift[1] not in masked:
                 found.append(f"{shift[0]} in {name}")

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from opml import guest
 from opml.engine import Engine, aligned
-from opml.graph import Graph, Node, TensorType
+from opml.graph import DType, Graph, Node, TensorType
 from opml.ops import OPS, make_record, type_of
 from opml.ops.base import Attrs, tile_count
 from opml.passes.check import infer
@@ -50,12 +50,12 @@ Array = NDArray[Any]
 Shape = tuple[int, ...]
 Draw = st.DrawFn
 
-FLOATS = ("float32",)
-SIGNED = ("int8", "int32", "int64")
-UNSIGNED = ("uint8",)
+STORAGE = ("float16", "bfloat16", "float64")
+SIGNED = ("int8", "int16", "int32", "int64")
+UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
 INTEGERS = SIGNED + UNSIGNED
-NUMBERS = ("float32", "int32", "int64")
-DTYPES = (*FLOATS, *INTEGERS, "bool")
+NUMBERS = ("float32", *INTEGERS)
+DTYPES = (*NUMBERS, "bool", *STORAGE)
 
 # Zeros, the ends of the subnormal and the normal range, infinity, NaNs, bounds of conversions, ties, one.
 SPECIAL = np.array(
@@ -129,6 +129,8 @@ def values(
         return np.asarray(rng.choice(np.array([0, 0, 1, 1, 2, 255], np.uint8), size)).view(bool)
     if dtype == "float32":
         return floats(rng, size, odd)
+    if dtype in STORAGE:
+        return storage(rng, DType(dtype).numpy, size, odd)
     info = np.iinfo(dtype)
     near = np.array([0, 1, 2, 3, 7, info.max // 2], np.int64).astype(dtype)
     ends = np.concatenate([near, np.array([info.min, info.min + 1, info.max - 1, info.max], dtype)])
@@ -146,6 +148,20 @@ def floats(rng: np.random.Generator, size: Shape, odd: bool) -> Array:
     anything = rng.integers(0, 2**32, size, dtype=np.uint32)
     kinds = [special, anything, moderate.view(np.uint32)]
     return np.asarray(np.choose(rng.integers(0, 3, size), kinds)).astype(np.uint32).view(np.float32)
+
+
+def storage(rng: np.random.Generator, dtype: np.dtype[Any], size: Shape, odd: bool) -> Array:
+    """Float32 numbers in another float dtype; with `odd` also bits near those of a tie between two float32, or any."""
+    with np.errstate(all="ignore"):
+        near = np.asarray(floats(rng, size, odd).astype(dtype))
+    if not odd:
+        return near
+    word = np.dtype(f"uint{8 * dtype.itemsize}")
+    moved = near.view(word) + rng.choice(np.array([0, 1, 1 << 28, 3 << 28, (1 << 28) - 1], np.uint64), size).astype(
+        word
+    )
+    anything = rng.integers(0, np.iinfo(word).max, size, word, endpoint=True)
+    return np.where(rng.integers(0, 3, size) == 0, anything, moved).astype(word).view(dtype)
 
 
 def present(draw: Draw, array: Array) -> Array | None:

@@ -26,7 +26,11 @@ def with_alpha(draw: Draw, op: str) -> Sample:
 @case("clip")
 def clip(draw: Draw, op: str) -> Sample:
     dtype = draw(st.sampled_from(NUMBERS))
-    bound = st.floats(-9, 9, width=32) | st.sampled_from((0.0, -0.0)) if dtype == "float32" else st.integers(-9, 9)
+    bound = (
+        st.floats(-9, 9, width=32) | st.sampled_from((0.0, -0.0))
+        if dtype == "float32"
+        else st.integers(0 if dtype[0] == "u" else -9, 99)
+    )
     attrs = {name: draw(bound) for name in ("min", "max") if draw(st.booleans())}
     return Sample([values(draw, dtype, shape(draw))], attrs)
 
