@@ -47,9 +47,22 @@ _DTYPES = {
     TensorProto.INT8: DType.INT8,
     TensorProto.UINT8: DType.UINT8,
     TensorProto.BOOL: DType.BOOL,
+    TensorProto.INT16: DType.INT16,
+    TensorProto.UINT16: DType.UINT16,
+    TensorProto.UINT32: DType.UINT32,
+    TensorProto.UINT64: DType.UINT64,
+    TensorProto.FLOAT16: DType.FLOAT16,
+    TensorProto.BFLOAT16: DType.BFLOAT16,
+    TensorProto.DOUBLE: DType.FLOAT64,
 }
-# Where a TensorProto keeps elements that are not in `raw_data`.
-_FIELDS = {DType.FLOAT32: "float_data", DType.INT64: "int64_data"}
+# Where a TensorProto keeps elements that are not in `raw_data`, and as what; the others in `int32_data`.
+_FIELDS: dict[DType, tuple[str, type[np.generic]]] = {
+    DType.FLOAT32: ("float_data", np.float32),
+    DType.INT64: ("int64_data", np.int64),
+    DType.FLOAT64: ("double_data", np.float64),
+    DType.UINT32: ("uint64_data", np.uint64),
+    DType.UINT64: ("uint64_data", np.uint64),
+}
 
 
 @dataclass
@@ -307,12 +320,16 @@ def read_tensor(tensor: TensorProto, what: str) -> Array:
         flat: Array = np.frombuffer(tensor.raw_data, np.dtype(stored).newbyteorder("<"))
     else:
         # The lengths are compared before the elements are touched: a shape alone never costs memory.
-        values = getattr(tensor, _FIELDS.get(dtype, "int32_data"))
+        field, held = _FIELDS.get(dtype, ("int32_data", np.int32))
+        values = getattr(tensor, field)
         if len(values) != prod(shape):
             raise ModelError(f"{what} holds {len(values)} elements, not the {prod(shape)} of its shape")
-        flat = np.array(values, dtype.numpy if dtype in _FIELDS else np.int32)
-        if dtype in (DType.INT8, DType.UINT8) and not np.array_equal(flat, flat.astype(dtype.numpy)):
+        flat = np.array(values, held)
+        # Of a float of two bytes the field holds the bits.
+        kept = np.dtype(np.uint16) if dtype in (DType.FLOAT16, DType.BFLOAT16) else dtype.numpy
+        if kept.kind in "iu" and not np.array_equal(flat, flat.astype(kept)):
             raise ModelError(f"{what} holds values that are no {dtype.value}")
+        flat = flat.astype(kept).view(dtype.numpy) if dtype.size == 2 else flat
     flat = flat != 0 if dtype is DType.BOOL else flat.astype(dtype.numpy, copy=False)
     try:
         return flat.reshape(shape)
