@@ -167,7 +167,7 @@ def reduce_prod_tiles(r, first, count):  # type: ignore[no-untyped-def]
     if param(r, DTYPE) == FLOAT32:
         reduce_f32(prod_f32, r, first, count)
     else:
-        reduce_int(wrap_mul, r, first, count)
+        reduce_int(wrap_mul, 0, r, first, count)
 
 
 @jit
