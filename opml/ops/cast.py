@@ -10,6 +10,7 @@ Only integers compute here, since the machine has no float but float32: a finite
 import numpy as np
 
 from opml.graph import DType, TensorType
+from opml.numerics import INFINITY_BITS, MAGNITUDE
 from opml.ops.base import (
     BOOL,
     COST_FLOAT,
@@ -17,6 +18,7 @@ from opml.ops.base import (
     DTYPE_CODES,
     FLOAT16,
     FLOAT32,
+    UINT64,
     Attrs,
     Op,
     Types,
@@ -153,6 +155,23 @@ def float_int(bits, fraction, exponent, low, high):  # type: ignore[no-untyped-d
 
 
 @jit
+def f32_i64(bits, low, high):  # type: ignore[no-untyped-def]
+    """The integer part of the binary32 with these (sign-extended) bits, clamped to [low, high]; 0 for NaN."""
+    magnitude = bits & MAGNITUDE
+    shift = (magnitude >> 23) - 150
+    fraction = (magnitude & 0x7FFFFF) | 0x800000
+    value = fraction << (shift & 63) if shift >= 0 else fraction >> (-shift & 63)
+    value = value if shift > -24 else 0
+    if shift >= 40:
+        value = 0x7FFFFFFFFFFFFFFF
+        if bits < 0:
+            value = -0x7FFFFFFFFFFFFFFF - 1
+    elif bits < 0:
+        value = -value
+    return min(max(value, low), high) if magnitude <= INFINITY_BITS else 0
+
+
+@jit
 def float_element(r, x, y):  # type: ignore[no-untyped-def]
     """Converts the float at x."""
     source, target, fraction, exponent = param(r, FROM), param(r, TO), param(r, FRACTION), param(r, EXPONENT)
@@ -161,6 +180,8 @@ def float_element(r, x, y):  # type: ignore[no-untyped-def]
         store_int(y, BOOL, np.int64(bits & ones(fraction + exponent) != 0))
     elif target >= FLOAT16:
         store_bits(y, target, float_float(bits, fraction, exponent, param(r, NEW_FRACTION), param(r, NEW_EXPONENT)))
+    elif source == FLOAT32 and target != UINT64:
+        store_int(y, target, f32_i64(bits, param(r, LOW), param(r, HIGH)))
     else:
         store_int(y, target, float_int(bits, fraction, exponent, param(r, LOW), param(r, HIGH)))
 
