@@ -24,6 +24,8 @@ class Builder:
         self.graph = Graph(name, [], [], [], {}, {})
         self.budget = Budget()
         self.label = ""
+        # Of tensors of another float type: their elements as float32.
+        self.float32: dict[str, str] = {}
         self._reserved = reserved
         self._count = 0
 

@@ -15,6 +15,7 @@ from opml.errors import ModelError, OpmlError, UnsupportedError
 from opml.graph import Node
 from opml.lowering.builder import Builder
 from opml.lowering.call import RULES, Call
+from opml.lowering.floats import narrowed, widened
 from opml.reader import OnnxGraph, onnx_type, operator_name, read_function
 
 MAX_DEPTH = 16
@@ -31,21 +32,21 @@ def lower_nodes(build: Builder, graph: OnnxGraph, names: Names, depth: int = 0) 
         missing = [name for name in inputs if name and name not in names]
         if missing:
             raise UnsupportedError(f"{label} reads {missing[0]!r}, a further output of a node that opml does not have")
-        call = Call(build, node, graph.opset, tuple(names[name] if name else "" for name in inputs))
+        given = tuple(names[name] if name else "" for name in inputs)
         if not depth:
             build.label = node.name or next(filter(None, node.outputs))
         try:
-            if node.op in graph.functions or node.op not in RULES:
-                results: str | Sequence[str] = _expand(call, graph, depth)
+            if node.op in graph.functions:
+                outputs = _expand(Call(build, node, graph.opset, given), graph, depth)
             else:
-                results = RULES[node.op](call)
-                _refuse_rest(call)
+                call = Call(build, node, graph.opset, widened(build, node.op, given))
+                results = _by_rule(call) if node.op in RULES else _expand(call, graph, depth)
+                outputs = narrowed(build, node.op, graph.opset, given, results)
         except OpmlError as error:
             raise error.within(label) from None
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             # Rules assume what the ONNX standard says of attributes and shapes; a corrupt file need not obey it.
             raise ModelError(f"{label} makes no sense: {error}") from error
-        outputs = [results] if isinstance(results, str) else results
         names.update({name: tensor for name, tensor in zip(node.outputs, outputs, strict=False) if name and tensor})
 
 
@@ -61,6 +62,12 @@ def unknown_operators(graph: OnnxGraph) -> set[str]:
 
 def _operators(body: FunctionProto) -> Iterable[str]:
     return (name for node in body.node if (name := operator_name(node.domain, node.op_type)) != "Constant")
+
+
+def _by_rule(call: Call) -> Sequence[str]:
+    results = RULES[call.op](call)
+    _refuse_rest(call)
+    return [results] if isinstance(results, str) else results
 
 
 def _refuse_rest(call: Call) -> None:

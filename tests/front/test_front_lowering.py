@@ -242,7 +242,7 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "clip vector": (lambda: one_node("Clip", {"x": matrix}, {"w": numbers(5)}), "min"),
     "clip dtype": (lambda: one_node("Clip", {"x": matrix}, {"w": np.int64(1)}), "min"),
     "gelu": (lambda: one_node("Gelu", {"x": matrix}, opset=20, approximate="fast"), "approximate"),
-    "cast": (lambda: one_node("Cast", {"x": matrix}, to=TensorProto.DOUBLE), "double"),
+    "cast": (lambda: one_node("Cast", {"x": matrix}, to=TensorProto.FLOAT8E4M3FN), "float8"),
     "norm sizes": (
         lambda: one_node("BatchNormalization", {"x": image}, {name: numbers(3) for name in "abcd"}),
         "not [4]",
