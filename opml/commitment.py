@@ -2,153 +2,35 @@
 
 S_m is the root of the finished memory with the leaves of all tiles >= m set to zero. Every tensor is a `Region`, an
 aligned power-of-two subtree that is constant or written tile by tile. Its page roots and the nodes above them are
-hashed once, in batch. Above the regions, each node keeps one hash per time at which a region below it was completed,
+hashed once, in batch. Above the regions, each node keeps one hash per time at which a tensor below it was completed,
 so that a root, a node or a page "at m" costs at most one path of hashes, that of the one tensor then half written.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, reduce
 
 import numpy as np
-from numpy.typing import NDArray
 
 from opml.errors import ImageError
+from opml.regions import PAGE_LEAVES, Bytes, Instances, Place, Region, Versions, page_root
 from vm.constants import DEPTH, LEAF_BYTES, LEAF_LOG2, MODEL_LEVEL, PAGE_BYTES, PAGE_LEVEL, PAGE_LOG2, SCRATCH_BASE
 from vm.keccak import hash_pairs, hash_subtrees, keccak256
 from vm.merkle import ZERO, encode_path, fold
 
-Bytes = NDArray[np.uint8]
-PAGE_LEAVES = PAGE_BYTES // LEAF_BYTES
-
-
-@dataclass(frozen=True)
-class Place:
-    """An aligned subtree of memory: the `32 << level` bytes from `address` on."""
-
-    address: int
-    level: int
-
-    @property
-    def size(self) -> int:
-        """Bytes, those of the zero tail included."""
-        return LEAF_BYTES << self.level
-
-    @property
-    def index(self) -> int:
-        """Index of the subtree's root within its level."""
-        return self.address >> (self.level + LEAF_LOG2)
-
-    def check(self) -> None:
-        """Raises ImageError unless the place is aligned and in the model half."""
-        if not 0 <= self.level <= MODEL_LEVEL or self.address % self.size:
-            raise ImageError(f"address {self.address:#x} is not aligned for a subtree of level {self.level}")
-        if not 0 <= self.address <= SCRATCH_BASE - self.size:
-            raise ImageError(f"address {self.address:#x} is outside the model half of memory")
-
-
-@dataclass(frozen=True, eq=False)
-class Region(Place):
-    """A tensor in its place: `data` are its bytes (uint8, one-dimensional), zeros follow to the subtree's end.
-
-    `first_tile` is None where the region is constant; else its leaf i is written by tile `first_tile + i`. A region
-    may be part of several memories and is hashed once for all of them.
-    """
-
-    data: Bytes
-    first_tile: int | None = None
-
-    @property
-    def tiles(self) -> int:
-        """Leaves that the data fill, the last one perhaps in part."""
-        return -(-self.data.size // LEAF_BYTES)
-
-    @property
-    def end_tile(self) -> int:
-        """The tile after the last one that writes here; 0 where the region is constant."""
-        return 0 if self.first_tile is None else self.first_tile + self.tiles
-
-    def kept(self, m: int) -> int:
-        """How many of the leaves have been written before tile `m`."""
-        return self.tiles if self.first_tile is None else min(max(m - self.first_tile, 0), self.tiles)
-
-    def check(self) -> None:
-        """Raises ImageError unless the place is good and the data fit into it."""
-        super().check()
-        if not 0 < self.data.size <= self.size:
-            raise ImageError(f"{self.data.size} bytes at {self.address:#x} do not fit a subtree of level {self.level}")
-
-    def read(self, start: int, stop: int, m: int) -> Bytes:
-        """The bytes [start, stop) of the region before tile `m`, read-only; shorter where the rest is zero."""
-        view = self.data[start : min(stop, self.kept(m) * LEAF_BYTES)]
-        view.flags.writeable = False
-        return view
-
-    @cached_property
-    def levels(self) -> list[Bytes]:
-        """The finished region's nodes from PAGE_LEVEL up to its root, (n, 32) each, without those of the zero tail."""
-        nodes = _page_roots(self.data)
-        levels = [nodes]
-        for level in range(PAGE_LEVEL, self.level):
-            if len(nodes) % 2:
-                nodes = np.concatenate([nodes, np.frombuffer(ZERO[level], np.uint8)[None]])
-            nodes = hash_pairs(nodes)
-            levels.append(nodes)
-        return levels
-
-    def node(self, level: int, index: int, m: int) -> bytes:
-        """Node (level, index) of this region of at least a page before tile `m`, PAGE_LEVEL <= level <= self.level."""
-        local = index - (self.index << (self.level - level))
-        first, kept = local << level, self.kept(m)
-        if first >= kept:
-            return ZERO[level]
-        if kept == self.tiles or first + (1 << level) <= kept:
-            return bytes(self.levels[level - PAGE_LEVEL][local])
-        if level == PAGE_LEVEL:
-            start = local << PAGE_LOG2
-            return _page_root(_padded(self.read(start, start + PAGE_BYTES, m)))
-        return keccak256(self.node(level - 1, 2 * index, m) + self.node(level - 1, 2 * index + 1, m))
-
-
-def _page_roots(data: Bytes) -> Bytes:
-    """The roots of all pages, (n, 32), the last one filled up with zeros."""
-    whole = data.size // PAGE_BYTES * PAGE_BYTES
-    roots = hash_subtrees(data[:whole], PAGE_LEAVES)
-    if whole == data.size:
-        return roots
-    return np.concatenate([roots, hash_subtrees(_padded(data[whole:]), PAGE_LEAVES)])
-
-
-def _padded(data: Bytes) -> Bytes:
-    page = np.zeros(PAGE_BYTES, np.uint8)
-    page[: data.size] = data
-    return page
-
-
-def _page_root(page: Bytes) -> bytes:
-    return bytes(hash_subtrees(page, PAGE_LEAVES)[0])
-
-
-class _History:
-    """A node's hashes: `hashes[i]` holds from the time on at which `times[i]` tiles are done."""
-
-    __slots__ = ("hashes", "times")
-
-    def __init__(self) -> None:
-        self.times: list[int] = []
-        self.hashes: list[bytes] = []
+Spot = tuple[int, int]
 
 
 class ModelMemory:
     """The model half of memory after every number of tiles, from the bytes of the finished computation.
 
-    `regions` may come in any order; those that are written must together write the tiles 0..M-1. `input` and `output`
-    are the subtrees that hold all inputs and all outputs. Raises ImageError where regions overlap, lie outside the
-    model half or leave a tile out. Nothing is hashed before it is asked for.
+    `regions` may come in any order; those that are written must together write the tiles 0..M-1, or, with instances,
+    those of one iteration. `tiles` is M where further tiles write nothing. `input` and `output` are the subtrees that
+    hold all inputs and all outputs. Raises ImageError where regions overlap, lie outside the model half or leave a tile
+    out. Nothing is hashed before it is asked for.
     """
 
-    def __init__(self, regions: Iterable[Region], input: Place, output: Place) -> None:
+    def __init__(self, regions: Iterable[Region], input: Place, output: Place, tiles: int | None = None) -> None:
         self.input = input
         self.output = output
         self._regions = sorted(regions, key=lambda r: r.address)
@@ -163,6 +45,14 @@ class ModelMemory:
         for start, region in zip([0, *self._ends], self._written, strict=False):
             if region.first_tile != start:
                 raise ImageError(f"the region at {region.address:#x} starts at tile {region.first_tile}, not {start}")
+        self._body = self._ends[-1] if self._ends else 0
+        repeats = {r.data.size >> (r.instances.level + LEAF_LOG2) if r.instances else 1 for r in self._written}
+        if len(repeats) > 1 or any(r.instances and r.instances.period != self._body for r in self._written):
+            raise ImageError("the regions are not written equally often")
+        self._written_tiles = self._body * repeats.pop() if repeats else 0
+        self._tiles = self._written_tiles if tiles is None else tiles
+        if self._tiles < self._written_tiles:
+            raise ImageError(f"{self._written_tiles} tiles are written, of {self._tiles}")
 
     @property
     def regions(self) -> Sequence[Region]:
@@ -172,14 +62,21 @@ class ModelMemory:
     @property
     def tiles(self) -> int:
         """M, the number of tiles."""
-        return self._ends[-1] if self._ends else 0
+        return self._tiles
+
+    @property
+    def written_tiles(self) -> int:
+        """The number of tiles that write something: those before all others."""
+        return self._written_tiles
 
     @property
     def nbytes(self) -> int:
         """Bytes of what is this computation's own, about: tensors and their nodes, without the constants."""
         own = [region for region in self._regions if region.first_tile is not None]
         # 32 bytes for each page of 4096, and as much again for all nodes above.
-        return sum(region.data.nbytes + region.data.nbytes // 64 for region in own)
+        versions = self.__dict__.get("_versions", {}).values()
+        above = sum(times.nbytes + hashes.nbytes for times, hashes in versions)
+        return int(above) + sum(region.data.nbytes + region.data.nbytes // 64 for region in own)
 
     def root(self, m: int) -> bytes:
         """S_m, 0 <= m <= tiles."""
@@ -249,13 +146,16 @@ class ModelMemory:
                 return self._page_node(index, m)
             left, right = (self._node(level - 1, child, m, active) for child in (2 * index, 2 * index + 1))
             return keccak256(left + right)
-        history = self._histories.get((level, index))
-        i = bisect_right(history.times, m) if history else 0
-        return history.hashes[i - 1] if history and i else ZERO[level]
+        versions = self._versions.get((level, index))
+        if versions is None:
+            return ZERO[level]
+        times, hashes = versions
+        i = int(np.searchsorted(times, m, "right"))
+        return hashes[i - 1].tobytes() if i else ZERO[level]
 
     def _page_node(self, index: int, m: int) -> bytes:
         page = self.page(index, m)
-        return ZERO[PAGE_LEVEL] if page is None else _page_root(page)
+        return ZERO[PAGE_LEVEL] if page is None else page_root(page)
 
     def _node_in_page(self, place: Place, m: int) -> bytes:
         page = self.page(place.address >> PAGE_LOG2, m)
@@ -290,41 +190,63 @@ class ModelMemory:
 
     def _active(self, m: int) -> Region | None:
         """The region of which tile `m` - 1 and tile `m` are both part: the only one partly written before `m`."""
-        i = bisect_right(self._ends, m)
-        region = self._written[i] if i < len(self._written) else None
-        return region if region and region.kept(m) else None
+        if m >= self._written_tiles:
+            return None
+        region = self._written[bisect_right(self._ends, m % self._body)]
+        return region if region.partial(m) else None
 
     @cached_property
-    def _histories(self) -> dict[tuple[int, int], _History]:
+    def _versions(self) -> dict[Spot, Versions]:
         """The nodes that hold more than one region, or one smaller than a page, in all their versions."""
-        histories: dict[tuple[int, int], _History] = {}
+        found: dict[Spot, Versions] = {}
+        level = dict(self._page_versions())
+        large = sorted((r for r in self._regions if r.level >= PAGE_LEVEL), key=lambda r: -r.level)
+        for height in range(PAGE_LEVEL, MODEL_LEVEL):
+            found |= {(height, index): versions for index, versions in level.items()}
+            while large and large[-1].level == height:
+                region = large.pop()
+                level[region.index] = region.versions
+            level = _parents(level, height)
+        return found | {(MODEL_LEVEL, index): versions for index, versions in level.items()}
 
-        def child(level: int, index: int, m: int) -> bytes:
-            region = self._at(index << (level + LEAF_LOG2)) if level >= PAGE_LEVEL else None
-            if region and region.level >= level:
-                return region.node(level, index, m)
-            history = histories.get((level, index))
-            return history.hashes[-1] if history else ZERO[level]
+    def _page_versions(self) -> Iterator[tuple[int, Versions]]:
+        """The pages that hold regions smaller than a page."""
+        small: dict[int, set[int]] = {}
+        for region in self._regions:
+            if region.level < PAGE_LEVEL:
+                small.setdefault(region.address >> PAGE_LOG2, set()).update(region.times.tolist())
+        for index, moments in small.items():
+            times = sorted(moments)
+            pages = np.zeros((len(times), PAGE_BYTES), np.uint8)
+            for row, m in zip(pages, times, strict=True):
+                page = self.page(index, m)
+                if page is not None:
+                    row[:] = page
+            yield index, (np.array(times, np.int64), hash_subtrees(pages, PAGE_LEAVES))
 
-        def update(level: int, index: int, m: int) -> None:
-            if level == PAGE_LEVEL:
-                node = self._page_node(index, m)
-            else:
-                node = keccak256(child(level - 1, 2 * index, m) + child(level - 1, 2 * index + 1, m))
-            history = histories.setdefault((level, index), _History())
-            history.times.append(m)
-            history.hashes.append(node)
 
-        def ancestors(region: Region) -> list[tuple[int, int]]:
-            bottom = max(region.level + 1, PAGE_LEVEL)
-            return [(level, region.address >> (level + LEAF_LOG2)) for level in range(bottom, MODEL_LEVEL + 1)]
-
-        for spot in sorted({spot for r in self._regions if r.first_tile is None for spot in ancestors(r)}):
-            update(*spot, 0)
-        for region in self._written:
-            for spot in ancestors(region):
-                update(*spot, region.end_tile)
-        return histories
+def _parents(nodes: Mapping[int, Versions], level: int) -> dict[int, Versions]:
+    """The versions of the nodes above those of a level, which are all but zeros: hashed in one batch."""
+    if not nodes:
+        return {}
+    indices = sorted({index >> 1 for index in nodes})
+    zero = np.frombuffer(ZERO[level], np.uint8)
+    every, pairs = [], []
+    for index in indices:
+        sides = [nodes.get(2 * index), nodes.get(2 * index + 1)]
+        times = reduce(np.union1d, [side[0] for side in sides if side])
+        pair = np.empty((len(times), 2, LEAF_BYTES), np.uint8)
+        for place, side in enumerate(sides):
+            if side is None:
+                pair[:, place] = zero
+                continue
+            at = np.searchsorted(side[0], times, "right") - 1
+            pair[:, place] = side[1][at]
+            pair[at < 0, place] = zero
+        every.append(times)
+        pairs.append(pair)
+    hashes = np.split(hash_pairs(np.concatenate(pairs)), np.cumsum([len(times) for times in every])[:-1])
+    return dict(zip(indices, zip(every, hashes, strict=True), strict=True))
 
 
 class Cut:
@@ -345,3 +267,6 @@ class Cut:
         if index >> (MODEL_LEVEL - level):
             return ZERO[level]
         return self._memory.node(level, index, self._m)
+
+
+__all__ = ["Bytes", "Cut", "Instances", "ModelMemory", "Place", "Region"]

@@ -2,6 +2,7 @@
 
 Constants and, where they fit as they are, inputs are used in place; values live in one arena in which bytes are used
 again after their last reader (`opml.plan`). A node's tiles are divided over threads where there is enough to do.
+In a program that is repeated, only what outlives its iteration has memory for all of them.
 """
 
 import itertools
@@ -9,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 
 import numpy as np
@@ -19,12 +21,14 @@ from opml.errors import InputError
 from opml.graph import Array
 from opml.ops import OPS
 from opml.plan import ALIGNMENT, make_plan
-from opml.program import Kind, Program, Tensor
+from opml.program import Kind, Port, Program, Tensor
 from vm.constants import LEAF_BYTES
-from vm.guest.record import RECORD_WORDS, WORD_INPUT, WORD_OUT
+from vm.guest.record import RECORD_WORDS, WORD_INPUT, WORD_ITERATION, WORD_OUT, WORD_STRIDE
 
 Bytes = NDArray[np.uint8]
 Kernel = Callable[[int, int, int], None]
+# Is told of an iteration and its outputs; that it returns true ends the run.
+Watcher = Callable[[int, dict[str, Array]], object]
 
 # A node whose bound of machine instructions is lower runs on one thread: waking others takes tens of microseconds.
 PARALLEL_COST = 1 << 30
@@ -80,6 +84,7 @@ class Engine:
         base = self._arena.ctypes.data
         addresses = {name: base + offset for name, offset in plan.offsets.items()}
         addresses |= {name: value.ctypes.data for name, value in self._constants.items()}
+        addresses |= dict.fromkeys(program.lasting, 0)
 
         self._records = np.zeros((len(program.nodes), RECORD_WORDS), np.int64)
         # Words of the records that hold an address of a tensor: indices into the flat records.
@@ -99,21 +104,32 @@ class Engine:
             record = self._records[index].ctypes.data
             self._steps.append(_Step(kernel, record, node.tiles, grain, parallel))
         self._flat = self._records.reshape(-1)
-        self._fresh = [tensor for tensor in program.tensors.values() if tensor.kind is Kind.OUTPUT]
+        self._moving = np.zeros(0, np.intp)
+        self._starts = self._strides = np.zeros(0, np.int64)
+        self._written = [tensor for tensor in program.tensors.values() if tensor.kind in (Kind.VALUE, Kind.OUTPUT)]
+        self._fresh = [t for t in self._written if t.kind is Kind.OUTPUT or t.name in program.lasting]
 
-    def run(self, inputs: Mapping[str, Array], threads: int | None = None) -> dict[str, Array]:
-        """The outputs by name. Raises InputError where an input is missing, unknown, or has another dtype or shape."""
+    def run(
+        self, inputs: Mapping[str, Array], threads: int | None = None, watch: Watcher | None = None
+    ) -> dict[str, Array]:
+        """The outputs by name. Raises InputError where an input is missing, unknown, or has another dtype or shape.
+
+        In a program that is repeated, `watch` is told the outputs of every iteration, and may end the run.
+        """
         arrays = self.check(inputs)
+        times = self.program.iterations(arrays)
         with self._lock:
-            outputs = self._place(arrays, self._fresh)
-            self._execute(threads or self.threads)
-        return {
-            port.name: outputs[port.tensor][: port.type.nbytes].view(port.type.dtype.numpy).reshape(port.type.shape)
-            for port in self.program.outputs
-        }
+            rooms = self._place(arrays, self._fresh, times)
+            tell = partial(self._tell, watch, rooms) if watch and self.program.repeat else None
+            self._execute(threads or self.threads, times, watch=tell)
+        return {port.name: shown(self.program, port, rooms[port.tensor]) for port in self.program.outputs}
 
     def run_full(self, inputs: Mapping[str, Array], threads: int | None = None) -> dict[str, Bytes]:
-        """The final bytes of every tensor, constants and inputs included, each one-dimensional."""
+        """The final bytes of every tensor, constants and inputs included, each one-dimensional.
+
+        In a program that is repeated, the instances of a tensor lie `Tensor.stride` bytes apart, as in memory, and
+        those of iterations that did not take place are left out.
+        """
         arrays = self.check(inputs)
         return self._full(arrays, {}, threads) | {name: _bytes(a) for name, a in (self._constants | arrays).items()}
 
@@ -130,15 +146,17 @@ class Engine:
         self, arrays: Mapping[str, Array], given: Mapping[str, Bytes], threads: int | None, first: int = 0
     ) -> dict[str, Bytes]:
         """All values and outputs after the tiles from `first` on, where they begin as zeros or as `given`."""
-        written = [tensor for tensor in self.program.tensors.values() if tensor.kind in (Kind.VALUE, Kind.OUTPUT)]
+        times = self.program.iterations(arrays)
         with self._lock:
             before = self._flat.copy()
-            full = self._place(arrays, written)
+            full = self._place(arrays, self._written, times)
             for name, room in full.items():
                 if name in given:
                     room[: given[name].size] = given[name]
-            self._execute(threads or self.threads, first)
+            self._execute(threads or self.threads, times, first)
             self._flat[:] = before
+        if self.program.repeat is not None:
+            return full
         return {name: data[: self.program.tensors[name].type.nbytes] for name, data in full.items()}
 
     def check(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -162,26 +180,52 @@ class Engine:
     def _names(self) -> str:
         return ", ".join(repr(port.name) for port in self.program.inputs) or "none"
 
-    def _place(self, arrays: Mapping[str, Array], written: Sequence[Tensor]) -> dict[str, Bytes]:
+    def _tell(self, watch: Watcher, rooms: Mapping[str, Bytes], iteration: int) -> object:
+        outputs = {}
+        for port in self.program.outputs:
+            tensor = self.program.tensors[port.tensor]
+            data = rooms[port.tensor][iteration * tensor.stride :][: tensor.type.nbytes].copy()
+            outputs[port.name] = data.view(port.type.dtype.numpy).reshape(port.type.shape[1:])
+        return watch(iteration, outputs)
+
+    def _place(self, arrays: Mapping[str, Array], written: Sequence[Tensor], times: int) -> dict[str, Bytes]:
         """Points the records at the inputs, and at new memory for some of the written tensors, which is returned."""
         for name, array in arrays.items():
             self._flat[self._uses[name]] = array.ctypes.data
-        fresh = {tensor.name: np.zeros(tensor.leaves * LEAF_BYTES, np.uint8) for tensor in written}
+        repeated = self.program.repeat is not None
+        fresh = {t.name: aligned(t.stride * times if repeated else t.leaves * LEAF_BYTES) for t in written}
         for name, room in fresh.items():
             self._flat[self._uses[name]] = room.ctypes.data
+        if repeated:
+            words = np.array(sorted(word for name in fresh for word in self._uses[name]), np.intp)
+            self._moving, self._starts, self._strides = words, self._flat[words], self._flat[_stride_words(words)]
         return fresh
 
-    def _execute(self, threads: int, first: int = 0) -> None:
-        """All tiles from number `first` of the program on."""
+    def _turn(self, iteration: int) -> None:
+        """The records for an iteration: it reads and writes its own instances of what outlives it."""
+        self._records[:, WORD_ITERATION] = iteration
+        self._flat[self._moving] = self._starts + iteration * self._strides
+
+    def _execute(
+        self, threads: int, times: int, first: int = 0, watch: Callable[[int], object] | None = None
+    ) -> None:
+        """All tiles from number `first` of the program on, unless `watch` ends it."""
+        start, first = divmod(first, self.program.body_tiles)
         with fpenv.standard():
-            for node, step in zip(self.program.nodes, self._steps, strict=True):
-                skip = max(first - node.first_tile, 0)
-                if skip >= step.tiles:
-                    continue
-                if threads > 1 and step.parallel and not skip:
-                    self._divide(step, threads)
-                else:
-                    step.kernel(step.record, skip, step.tiles - skip)
+            for iteration in range(start, times):
+                if self.program.repeat:
+                    self._turn(iteration)
+                for node, step in zip(self.program.nodes, self._steps, strict=True):
+                    skip = max(first - node.first_tile, 0)
+                    if skip >= step.tiles:
+                        continue
+                    if threads > 1 and step.parallel and not skip:
+                        self._divide(step, threads)
+                    else:
+                        step.kernel(step.record, skip, step.tiles - skip)
+                first = 0
+                if watch and watch(iteration):
+                    break
 
     def _divide(self, step: _Step, threads: int) -> None:
         """One node on several threads, this one among them."""
@@ -194,6 +238,22 @@ class Engine:
         step.kernel(step.record, *ranges[0])
         for other in others:
             other.result()
+
+
+def shown(program: Program, port: Port, data: Bytes) -> Array:
+    """What a user sees of an output whose bytes `run_full` gives; iterations that did not take place are zero."""
+    tensor = program.tensors[port.tensor]
+    if program.repeat is None:
+        return data[: port.type.nbytes].view(port.type.dtype.numpy).reshape(port.type.shape)
+    values = np.zeros((tensor.count, tensor.type.nbytes), np.uint8)
+    lines = data.reshape(-1, tensor.stride)
+    values[: len(lines)] = lines[:, : tensor.type.nbytes]
+    return values.reshape(-1).view(port.type.dtype.numpy).reshape(port.type.shape)
+
+
+def _stride_words(words: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Where the strides of the tensors are whose addresses are in these words of the flat records."""
+    return words + (WORD_STRIDE - WORD_OUT)
 
 
 def _task(kernel: Kernel, record: int, first: int, count: int) -> None:

@@ -80,9 +80,27 @@ class Node:
     name: str = ""
 
 
+@dataclass(frozen=True)
+class Repeat:
+    """The graph is a body that is run over and over, each time with a memory of what it computed before.
+
+    count      how often it may run: 1 to 2**31 - 1
+    length     the int32 [1] graph input that says how often it does; below 0 is 0, above `count` is `count`
+    histories  name -> a tensor that the body computes: `name` is that tensor of all iterations, [count, *shape],
+               of which an operator may read what has been written (`Op.histories`)
+    """
+
+    count: int
+    length: str
+    histories: dict[str, str] = field(default_factory=dict)
+
+
 @dataclass
 class Graph:
-    """A directed acyclic graph in topological order. `types` knows every tensor, constants included."""
+    """A directed acyclic graph in topological order. `types` knows every tensor, constants and histories included.
+
+    An output of a graph with `repeat` is what its tensor was in every iteration.
+    """
 
     name: str
     inputs: list[str]
@@ -90,3 +108,14 @@ class Graph:
     nodes: list[Node]
     constants: dict[str, Array]
     types: dict[str, TensorType]
+    repeat: Repeat | None = field(default=None, kw_only=True)
+
+    @property
+    def histories(self) -> dict[str, str]:
+        """The histories by name, with the tensors that they remember."""
+        return self.repeat.histories if self.repeat else {}
+
+    @property
+    def kept(self) -> list[str]:
+        """What is read after the last node: outputs, and tensors that are remembered."""
+        return [*self.outputs, *self.histories.values()]

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from opml.errors import ImageError
-from opml.graph import Attribute, DType, DTypeName, Graph, Node, TensorType
+from opml.graph import Attribute, DType, DTypeName, Graph, Node, Repeat, TensorType
 from opml.header import ModelHeader
 
 MANIFEST_MAX = 1 << 25
@@ -54,6 +54,20 @@ class NodeJson(_Strict):
     attrs: Annotated[dict[Name, AttributeJson], Field(max_length=32)]
 
 
+class HistoryJson(TensorJson):
+    """A history: its type, and the tensor `of` which it is."""
+
+    of: Name
+
+
+class RepeatJson(_Strict):
+    """How a graph is repeated (`opml.graph.Repeat`)."""
+
+    count: Annotated[int, Field(ge=1, lt=1 << 31)]
+    length: Name
+    histories: Annotated[list[HistoryJson], Field(max_length=1 << 16)]
+
+
 class SectionJson(_Strict):
     """A run of bytes in the file and its address in memory."""
 
@@ -90,6 +104,7 @@ class Manifest(_Strict):
     outputs: Annotated[list[Name], Field(max_length=1 << 16)]
     constants: Annotated[list[TensorJson], Field(max_length=1 << 18)]
     nodes: Annotated[list[NodeJson], Field(max_length=1 << 17)]
+    repeat: RepeatJson | None = None
     header: HeaderJson
     model_id: Hash
     sections: Annotated[list[SectionJson], Field(max_length=1 << 18)]
@@ -124,6 +139,17 @@ class Manifest(_Strict):
         return types
 
 
+def graph_repeat(manifest: Manifest) -> tuple[Repeat | None, dict[str, TensorType]]:
+    """How the graph is repeated, and the types of the histories. Raises ImageError for a name given twice."""
+    repeat = manifest.repeat
+    if repeat is None:
+        return None, {}
+    types = {item.name: _type(item) for item in repeat.histories}
+    if len(types) != len(repeat.histories):
+        raise ImageError("the manifest names a history twice")
+    return Repeat(repeat.count, repeat.length, {item.name: item.of for item in repeat.histories}), types
+
+
 def graph_nodes(manifest: Manifest) -> list[Node]:
     """The nodes with their attributes as Python values."""
     return [
@@ -154,6 +180,10 @@ def _manifest(graph: Graph, header: ModelHeader, sections: list[SectionJson]) ->
         kind = graph.types[name]
         return TensorJson(name=name, dtype=kind.dtype.value, shape=list(kind.shape))
 
+    repeat = None
+    if graph.repeat:
+        histories = [HistoryJson(**tensor(name).model_dump(), of=source) for name, source in graph.histories.items()]
+        repeat = RepeatJson(count=graph.repeat.count, length=graph.repeat.length, histories=histories)
     return Manifest(
         name=graph.name,
         inputs=[tensor(name) for name in graph.inputs],
@@ -169,6 +199,7 @@ def _manifest(graph: Graph, header: ModelHeader, sections: list[SectionJson]) ->
             )
             for node in graph.nodes
         ],
+        repeat=repeat,
         header=HeaderJson(**header.to_json()),
         model_id="0x" + header.model_id.hex(),
         sections=sections,

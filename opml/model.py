@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from opml.commitment import Bytes, ModelMemory, Region
 from opml.compiler import compile_onnx
 from opml.dispute.trace import ModelTrace
-from opml.engine import Engine
+from opml.engine import Engine, shown
 from opml.errors import ModelError
 from opml.graph import Array, TensorType
 from opml.header import ModelHeader
@@ -86,14 +86,12 @@ class Model:
 
     def infer_posted(self, posted: bytes, *, keep_tensors: bool = False, threads: int | None = None) -> "Inference":
         """The same for the input region's bytes as a claim posts them. Raises InputError."""
-        inputs = read_input(self.image.program, posted)
+        program = self.image.program
+        inputs = read_input(program, posted)
         if not keep_tensors:
             return Inference(self, posted, self.run(inputs, threads))
         tensors = self.engine.run_full(inputs, threads)
-        outputs = {
-            port.name: tensors[port.tensor].view(port.type.dtype.numpy).reshape(port.type.shape)
-            for port in self.image.program.outputs
-        }
+        outputs = {port.name: shown(program, port, tensors[port.tensor]) for port in program.outputs}
         return Inference(self, posted, outputs, tensors)
 
     @cached_property

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from opml.commitment import Bytes, ModelMemory, Place, Region
+from opml.commitment import Bytes, Instances, ModelMemory, Place, Region
 from opml.errors import InputError
 from opml.graph import Array
 from opml.image import Image
-from opml.program import Kind, Port, Program, subtree_level
+from opml.program import Kind, Port, Program, Tensor, subtree_level
 from opml.program import Region as IoRegion
 from vm.guest.record import GUEST_BASE, TABLE_BASE
 from vm.merkle import subtree_root
@@ -44,12 +44,16 @@ def model_memory(
     if len(posted) != area.nbytes:
         raise InputError(f"the posted input has {len(posted)} bytes; the input region has {area.nbytes}")
     regions = [*constants, Region(area.address, area.level, np.frombuffer(posted, np.uint8))]
+    times = program.iterations(read_input(program, posted))
     first_tiles = {node.output: node.first_tile for node in program.nodes}
     for name, tensor in program.tensors.items():
-        if tensor.kind in (Kind.VALUE, Kind.OUTPUT):
-            data = _checked(name, tensors, tensor.type.nbytes)
-            regions.append(Region(tensor.address, tensor.level, data, first_tiles.get(name)))
-    return ModelMemory(regions, _place(program.input_region), _place(program.output_region))
+        if tensor.kind not in (Kind.VALUE, Kind.OUTPUT) or times == 0:
+            continue
+        size = tensor.type.nbytes if program.repeat is None else times * tensor.stride
+        instances = Instances(tensor.level, tensor.leaves, program.body_tiles) if program.repeat else None
+        data = _checked(name, tensors, size)
+        regions.append(Region(tensor.address, tensor.span, data, first_tiles.get(name), instances))
+    return ModelMemory(regions, _place(program.input_region), _place(program.output_region), program.tiles)
 
 
 def read_input(program: Program, posted: bytes) -> dict[str, Array]:
@@ -88,17 +92,32 @@ def _read(program: Program, area: IoRegion, ports: Sequence[Port], data: bytes, 
         raise InputError(f"the {what} has {len(data)} bytes; the {what.split()[-1]} region has {area.nbytes}")
     values = {}
     for port in ports:
-        start = program.tensors[port.tensor].address - area.address
-        flat = np.frombuffer(data, port.type.dtype.numpy, port.type.elements, start)
+        tensor = program.tensors[port.tensor]
+        start = tensor.address - area.address
+        if tensor.count == 1:
+            flat = np.frombuffer(data, port.type.dtype.numpy, port.type.elements, start)
+        else:
+            rows = np.frombuffer(data, np.uint8, tensor.nbytes, start)
+            flat = _lines(rows, tensor).reshape(-1).view(port.type.dtype.numpy)
         values[port.name] = flat.reshape(port.type.shape)
     return values
+
+
+def _lines(data: Bytes, tensor: Tensor) -> Bytes:
+    """A copy of the instances of a tensor without what lies between them, a row each."""
+    room = np.zeros(tensor.count * tensor.stride, np.uint8)
+    room[: data.size] = data
+    return np.ascontiguousarray(room.reshape(tensor.count, -1)[:, : tensor.type.nbytes])
 
 
 def _region_bytes(program: Program, region: IoRegion, ports: Sequence[Port], values: Mapping[str, Array]) -> Bytes:
     data = np.zeros(region.nbytes, np.uint8)
     for port in ports:
-        start = program.tensors[port.tensor].address - region.address
-        data[start : start + port.type.nbytes] = _checked(port.name, values, port.type.nbytes)
+        tensor = program.tensors[port.tensor]
+        start = tensor.address - region.address
+        room = np.zeros((tensor.count, tensor.stride), np.uint8)
+        room[:, : tensor.type.nbytes] = _checked(port.name, values, port.type.nbytes).reshape(tensor.count, -1)
+        data[start : start + tensor.nbytes] = room.reshape(-1)[: tensor.nbytes]
     return data
 
 

@@ -18,7 +18,7 @@ MAX_WORK = 1 << 22
 
 @dataclass(frozen=True)
 class Plan:
-    """`size` bytes of arena, and the offset in it of every tensor that is no constant.
+    """`size` bytes of arena, and the offset in it of every tensor that is no constant and does not last.
 
     A tensor's room is a whole number of leaves, since the tile that writes the last leaf clears what follows the end.
     """
@@ -134,12 +134,13 @@ def _lives(program: Program) -> list[_Life]:
     first = {port.tensor: -1 for port in program.inputs}
     last = dict(first)
     for index, node in enumerate(program.nodes):
-        first[node.output] = last[node.output] = index
+        if node.output not in program.lasting:
+            first[node.output] = last[node.output] = index
         for name in node.inputs:
             if name in first:
                 last[name] = index
     for tensor in program.tensors.values():
-        if tensor.kind is Kind.OUTPUT:
+        if tensor.kind is Kind.OUTPUT and tensor.name in first:
             last[tensor.name] = end
     return [
         _Life(name, -(-program.tensors[name].leaves * LEAF_BYTES // ALIGNMENT) * ALIGNMENT, first[name], last[name])

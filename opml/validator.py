@@ -14,7 +14,7 @@ from opml.errors import ImageError, ModelError
 from opml.graph import Array, Graph, TensorType
 from opml.header import ModelHeader
 from opml.image import Bytes, Image, RawImage, constant_runs, header_from_root, read_image, section_table
-from opml.manifest import graph_nodes, input_types
+from opml.manifest import graph_nodes, graph_repeat, input_types
 from opml.passes.check import check, infer
 from opml.program import Program, build_program
 from opml.roots import guest_root, model_root
@@ -22,6 +22,9 @@ from vm.constants import SCRATCH_BASE
 from vm.guest.record import (
     MAX_INPUTS,
     RECORD_BYTES,
+    TABLE_BODY,
+    TABLE_COUNT,
+    TABLE_LENGTH,
     WORD_FIRST_TILE,
     WORD_INPUT,
     WORD_ITERATION,
@@ -62,13 +65,17 @@ def _read_graph(raw: RawImage) -> Graph:
     """The graph of the manifest, types inferred, with placeholders for the constants' values."""
     manifest = raw.manifest
     inputs, constants = input_types(manifest), manifest.constant_types()
+    repeat, histories = graph_repeat(manifest)
     placeholders: dict[str, Array] = {}
     for name, kind in constants.items():
         if not 0 < kind.nbytes < SCRATCH_BASE:
             raise ImageError(f"the constant {name!r} cannot have the shape {list(kind.shape)}")
         placeholders[name] = np.broadcast_to(np.zeros((), kind.dtype.numpy), kind.shape)
-    types: dict[str, TensorType] = {**inputs, **constants}
-    graph = Graph(manifest.name, list(inputs), list(manifest.outputs), graph_nodes(manifest), placeholders, types)
+    types: dict[str, TensorType] = {**inputs, **constants, **histories}
+    if len(types) != len(inputs) + len(constants) + len(histories):
+        raise ImageError("the manifest names a tensor twice")
+    outputs, nodes = list(manifest.outputs), graph_nodes(manifest)
+    graph = Graph(manifest.name, list(inputs), outputs, nodes, placeholders, types, repeat=repeat)
     for node in graph.nodes:
         if missing := [name for name in node.inputs if name and name not in types]:
             raise ImageError(f"{node.op} {node.name!r} reads {missing[0]!r}, which is not computed before it")
@@ -148,7 +155,8 @@ def _check_table(program: Program, section: Bytes) -> None:
 
 def _word_name(row: int, word: int) -> str:
     if row == 0:
-        return {0: "magic", 1: "node count", 2: "tiles"}.get(word, f"word {word}")
+        names = {0: "magic", 1: "node count", 2: "tiles", TABLE_COUNT: "count", TABLE_BODY: "tiles of an iteration"}
+        return (names | {TABLE_LENGTH: "address of the length"}).get(word, f"word {word}")
     names = {WORD_OP: "operator", WORD_FIRST_TILE: "first tile", WORD_TILES: "tiles", WORD_OUT: "output address"}
     names |= {WORD_INPUT + i: f"address of input {i}" for i in range(MAX_INPUTS)} | {WORD_ITERATION: "iteration"}
     if word in names:

@@ -31,4 +31,6 @@ def operator_of(image: Image, unit: int) -> str:
     if image.header.one_phase:
         return "the whole program"
     node = image.program.node_of_tile(unit)
-    return f"{node.op} → {node.output}, leaf {unit - node.first_tile}"
+    iteration, leaf = image.program.place_of_tile(unit)
+    where = f" of iteration {iteration}" if image.program.repeat else ""
+    return f"{node.op} → {node.output}{where}, leaf {leaf}"

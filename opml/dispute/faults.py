@@ -28,8 +28,8 @@ def with_fault(trace: ModelTrace, address: int, bit: int = 0, hidden: bool = Fal
     where = next((r for r in memory.regions if r.address <= address < r.address + r.data.size), None)
     if where is None:
         raise DisputeError(f"there is no tensor at {address:#x}")
-    first = 0 if where.first_tile is None else where.first_tile + (address - where.address) // LEAF_BYTES + 1
-    count = memory.tiles - first
+    first = 0 if where.first_tile is None else where.tile_of((address - where.address) // LEAF_BYTES) + 1
+    count = memory.written_tiles - first
     state = entry_state(Memory(memory.cut(first)), header.entry, first, count)
     state.memory.write(address, _flipped(state.memory.read(address, 1), bit))
     if count:
@@ -43,9 +43,10 @@ def with_fault(trace: ModelTrace, address: int, bit: int = 0, hidden: bool = Fal
         data = np.frombuffer(state.memory.read(region.address, region.data.size), np.uint8).copy()
         if region is where and hidden:
             data[address - region.address] ^= 1 << bit
-        return Region(region.address, region.level, data, region.first_tile)
+        return Region(region.address, region.level, data, region.first_tile, region.instances)
 
-    return ModelTrace(header, ModelMemory(map(final, memory.regions), memory.input, memory.output))
+    regions = map(final, memory.regions)
+    return ModelTrace(header, ModelMemory(regions, memory.input, memory.output, memory.tiles))
 
 
 def _flipped(byte: bytes, bit: int) -> bytes:

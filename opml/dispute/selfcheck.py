@@ -18,9 +18,10 @@ def self_check(
 ) -> list[int]:
     """Run `count` random tiles in the machine and compare the whole root after each. Returns the tiles, in order.
 
-    A header's `stride` does not matter: single tiles are run. Raises SelfCheckError with the first tile that differs.
+    They are among those that write something. A header's `stride` does not matter: single tiles are run. Raises
+    SelfCheckError with the first tile that differs.
     """
-    tiles = sorted(random.Random(seed).sample(range(memory.tiles), min(count, memory.tiles)))
+    tiles = sorted(random.Random(seed).sample(range(memory.written_tiles), min(count, memory.written_tiles)))
     for tile in tiles:
         state = entry_state(Memory(memory.cut(tile)), header.entry, tile, 1)
         steps = run(state, header.max_steps)

@@ -80,7 +80,8 @@ class Builder:
         node = Node(op, tuple(inputs), (self.fresh(),), {k: _normal(v) for k, v in attrs.items()}, self.label)
         out = infer(self.graph, node)
         values = [self.value(name) for name in inputs]
-        if all(value is not None for value, name in zip(values, inputs, strict=True) if name):
+        constant = all(value is not None for value, name in zip(values, inputs, strict=True) if name)
+        if constant and not OPS[op].iterates:
             folded = fold(op, values, out, node.attrs, self.budget)
             if folded is not None:
                 return self.constant(folded)

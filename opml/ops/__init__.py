@@ -26,6 +26,7 @@ from opml.ops import (
     quantise,
     recurrent,
     reduce,
+    repeat,
     rotary,
     scatter,
     select,
@@ -34,7 +35,7 @@ from opml.ops import (
     spatial,
     unary,
 )
-from opml.ops.base import Attrs, Op, Types, tile_count
+from opml.ops.base import Attrs, Op, Types, stride_of, tile_count
 from vm.constants import LEAF_BYTES
 from vm.guest.record import (
     MAX_INPUTS,
@@ -42,9 +43,11 @@ from vm.guest.record import (
     RECORD_WORDS,
     WORD_FIRST_TILE,
     WORD_INPUT,
+    WORD_ITERATION,
     WORD_OP,
     WORD_OUT,
     WORD_PARAM,
+    WORD_STRIDE,
     WORD_TILES,
 )
 
@@ -72,6 +75,7 @@ _FAMILIES = (
     select,
     nms,
     spatial,
+    repeat,
 )
 
 OPS: Final[dict[str, Op]] = {op.name: op for family in _FAMILIES for op in family.OPS}
@@ -85,8 +89,12 @@ def make_record(
     out_address: int,
     input_addresses: Sequence[int],
     first_tile: int,
+    strides: Sequence[int] = (),
 ) -> NDArray[np.int64]:
-    """The node record of an operator: RECORD_WORDS int64 (see `vm.guest.record`). An absent input's address is 0."""
+    """The node record of an operator: RECORD_WORDS int64 (see `vm.guest.record`). An absent input's address is 0.
+
+    `strides` are those of the output and the inputs in a program that is repeated.
+    """
     record = np.zeros(RECORD_WORDS, np.int64)
     words = op.params(types, out_type, attrs)
     if len(words) > PARAMS or len(input_addresses) > MAX_INPUTS:
@@ -96,6 +104,7 @@ def make_record(
     record[WORD_TILES] = tile_count(out_type)
     record[WORD_OUT] = out_address
     record[WORD_INPUT : WORD_INPUT + len(input_addresses)] = input_addresses
+    record[WORD_STRIDE : WORD_STRIDE + len(strides)] = strides
     record[WORD_PARAM : WORD_PARAM + len(words)] = words
     return record
 
@@ -108,10 +117,21 @@ def type_of(array: Array) -> TensorType:
         raise UnsupportedError(f"dtype {array.dtype.name} is not supported") from None
 
 
-def evaluate(name: str, inputs: Sequence[Array | None], attrs: Attrs, *, fast: bool = False) -> Array:
+def spread(history: Array) -> Array:
+    """A history as it lies in memory: its entries `stride_of` bytes apart, as a matrix of bytes."""
+    flat = np.ascontiguousarray(history).reshape(len(history), -1).view(np.uint8)
+    lines = np.zeros((len(history), stride_of(type_of(history[0]))), np.uint8)
+    lines[:, : flat.shape[1]] = flat
+    return lines
+
+
+def evaluate(
+    name: str, inputs: Sequence[Array | None], attrs: Attrs, *, fast: bool = False, iteration: int = 0
+) -> Array:
     """One operator's output by its definition, or by its fast kernel, which must give the same bits.
 
-    An input that is None is absent. Raises UnsupportedError for an unknown operator and for what its `infer` refuses.
+    An input that is None is absent; histories are given whole, [count, *shape], for the `iteration` that reads them.
+    Raises UnsupportedError for an unknown operator and for what its `infer` refuses.
     """
     if name not in OPS:
         raise UnsupportedError(f"operator {name!r} is not a primitive")
@@ -119,10 +139,14 @@ def evaluate(name: str, inputs: Sequence[Array | None], attrs: Attrs, *, fast: b
     arrays = [None if array is None else np.asarray(array, order="C") for array in inputs]
     types = [None if array is None else type_of(array) for array in arrays]
     out_type = op.infer(types, attrs)
+    for position in op.histories:
+        if position < len(arrays) and (history := arrays[position]) is not None:
+            arrays[position] = spread(history)
     tiles = tile_count(out_type)
     leaves = np.full(tiles * LEAF_BYTES, 0xA5, np.uint8)
     addresses = [0 if array is None else array.ctypes.data for array in arrays]
     record = make_record(op, types, out_type, attrs, leaves.ctypes.data, addresses, 0)
+    record[WORD_ITERATION] = iteration
     with fpenv.standard():
         if fast and op.fast is not None:
             op.fast(record.ctypes.data, 0, tiles)
@@ -132,4 +156,4 @@ def evaluate(name: str, inputs: Sequence[Array | None], attrs: Attrs, *, fast: b
     return leaves[: out_type.nbytes].view(out_type.dtype.numpy).reshape(out_type.shape)
 
 
-__all__ = ["OPS", "evaluate", "make_record", "type_of"]
+__all__ = ["OPS", "evaluate", "make_record", "spread", "type_of"]

@@ -4,8 +4,8 @@ A *tile* is one 32-byte leaf of the operator's output. The definition `tile(r, t
 record at address `r` (see `vm.guest.record`); it is compiled natively, where it is the reference, and for the guest.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +28,7 @@ from vm.guest.intrinsics import (
     store_i32,
     store_i64,
 )
-from vm.guest.record import PARAMS, WORD_INPUT, WORD_OUT, WORD_PARAM
+from vm.guest.record import PARAMS, WORD_INPUT, WORD_ITERATION, WORD_OUT, WORD_PARAM
 from vm.jit import jit
 
 _OPML = Path(__file__).parent.parent
@@ -86,6 +86,9 @@ class Op:
     cost    (input types, output type, attrs) -> upper bound of machine instructions for its most expensive tile
     fast    jitted `(r, first, count) -> None`, bit-equal to `tile` over those tiles; None: the loop over `tile`
     grain   (input types, output type, attrs) -> tiles at whose multiples `fast` is best divided; None: any
+    histories  inputs that must be histories (`opml.graph.Repeat`): position -> whether the entry of this very
+               iteration may be read, too; entries before it always may, others never. They lie `stride_of` bytes apart
+    iterates   whether the output depends on the iteration
     """
 
     name: str
@@ -96,6 +99,8 @@ class Op:
     cost: Callable[[Types, TensorType, Attrs], int]
     fast: Callable[[int, int, int], None] | None = None
     grain: Callable[[Types, TensorType, Attrs], int] | None = None
+    histories: Mapping[int, bool] = field(default_factory=dict)
+    iterates: bool = False
 
 
 @jit
@@ -108,6 +113,12 @@ def out_address(r):  # type: ignore[no-untyped-def]
 def input_address(r, i):  # type: ignore[no-untyped-def]
     """Base address of input `i`; 0 where it is absent."""
     return load_i64(r + 8 * (WORD_INPUT + i))
+
+
+@jit
+def iteration(r):  # type: ignore[no-untyped-def]
+    """How often the program has run before, in a program that is repeated; else 0."""
+    return load_i64(r + 8 * WORD_ITERATION)
 
 
 @jit
@@ -195,6 +206,11 @@ def tile_count(tensor: TensorType) -> int:
     return -(-tensor.nbytes // LEAF_BYTES)
 
 
+def stride_of(tensor: TensorType) -> int:
+    """Bytes from one iteration's instance of a tensor to the next one's: the smallest subtree that holds it."""
+    return LEAF_BYTES << (max(1, tile_count(tensor)) - 1).bit_length()
+
+
 def leaf_elements(tensor: TensorType) -> int:
     """Elements in a leaf of a tensor."""
     return LEAF_BYTES // tensor.dtype.size
@@ -240,6 +256,7 @@ __all__ = [
     "float_word",
     "input_address",
     "int_word",
+    "iteration",
     "jit",
     "leaf_elements",
     "load_int",
@@ -248,6 +265,7 @@ __all__ = [
     "param",
     "param_f32",
     "store_int",
+    "stride_of",
     "template",
     "tile_count",
 ]

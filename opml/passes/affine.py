@@ -24,7 +24,7 @@ class _Folder:
     def __init__(self, graph: Graph) -> None:
         self.graph = replace(graph, nodes=[], constants=dict(graph.constants), types=dict(graph.types))
         self.source = graph.nodes
-        self.uses = Counter(name for node in graph.nodes for name in node.inputs) + Counter(graph.outputs)
+        self.uses = Counter(name for node in graph.nodes for name in node.inputs) + Counter(graph.kept)
         self.producer: dict[str, int] = {}
 
     def run(self) -> Graph:

@@ -5,18 +5,21 @@ a primitive of `opml.ops`.
 """
 
 from opml.errors import ModelError, OpmlError
-from opml.graph import Graph, Node, TensorType
+from opml.graph import DType, Graph, Node, Repeat, TensorType
 from opml.ops import OPS
 
 VIEW = "view"
 
 
 def storage(graph: Graph) -> dict[str, str]:
-    """For every tensor the name of the input, constant or node output whose bytes it is."""
+    """For every tensor the name of the input, constant or node output whose bytes it is.
+
+    A history's are those of the tensor that it remembers.
+    """
     roots = {name: name for name in (*graph.inputs, *graph.constants)}
     for node in graph.nodes:
         roots[node.outputs[0]] = roots[node.inputs[0]] if node.op == VIEW else node.outputs[0]
-    return roots
+    return roots | {name: roots[source] for name, source in graph.histories.items()}
 
 
 def infer(graph: Graph, node: Node) -> TensorType:
@@ -45,7 +48,8 @@ def check(graph: Graph) -> None:
     """Raises ModelError unless `graph` is a legal graph of primitives.
 
     Every tensor is defined once, before it is read, and has the type that its node gives; constants have the type
-    they are said to have; every output has bytes of its own, written by a node.
+    they are said to have; every output has bytes of its own, written by a node. A history is read by operators that
+    take histories, and of what it remembers in an iteration only what has been computed by then.
     """
     known: set[str] = set()
 
@@ -54,7 +58,7 @@ def check(graph: Graph) -> None:
             raise ModelError(f"{name!r} is defined twice" if name else "a tensor without a name")
         known.add(name)
 
-    for name in (*graph.inputs, *graph.constants):
+    for name in (*graph.inputs, *graph.constants, *graph.histories):
         define(name)
         if name not in graph.types:
             raise ModelError(f"{name!r} has no type")
@@ -68,6 +72,7 @@ def check(graph: Graph) -> None:
         for name in filter(None, node.inputs):
             if name not in known:
                 raise ModelError(f"{label} reads {name!r}, which is not computed before it")
+        _check_reads(graph, node, known, label)
         try:
             inferred = infer(graph, node)
         except OpmlError as error:
@@ -78,13 +83,45 @@ def check(graph: Graph) -> None:
         define(node.outputs[0])
         if graph.types.get(node.outputs[0]) != inferred:
             raise ModelError(f"{label}: {node.outputs[0]!r} is not of the type {inferred}")
+    if graph.repeat:
+        _check_repeat(graph, graph.repeat)
     _check_outputs(graph, known)
+
+
+def _check_reads(graph: Graph, node: Node, known: set[str], label: str) -> None:
+    """A history is where one is taken, and nowhere else; and a node sees nothing that is not yet written."""
+    taken = OPS[node.op].histories if node.op in OPS else {}
+    for position, name in enumerate(node.inputs):
+        if not name:
+            continue
+        source = graph.histories.get(name)
+        if (source is None) == (position in taken):
+            raise ModelError(f"{label}: input {position} must {'not ' if source else ''}be a history")
+        if source is not None and taken[position] and source not in known:
+            raise ModelError(f"{label} reads {source!r} of the same iteration, which is not computed before it")
+    if graph.repeat is None and node.op in OPS and OPS[node.op].iterates:
+        raise ModelError(f"{label}: the program is not repeated")
+
+
+def _check_repeat(graph: Graph, repeat: Repeat) -> None:
+    if not 1 <= repeat.count < 1 << 31:
+        raise ModelError(f"a program cannot be repeated {repeat.count} times")
+    if repeat.length not in graph.inputs or graph.types[repeat.length] != TensorType(DType.INT32, (1,)):
+        raise ModelError(f"{repeat.length!r}, how often the program is run, is no input int32 [1]")
+    computed = {node.outputs[0] for node in graph.nodes}
+    roots = storage(graph) if computed.issuperset(repeat.histories.values()) else {}
+    for name, source in repeat.histories.items():
+        if source not in computed or roots[source] not in computed:
+            raise ModelError(f"the history {name!r} remembers {source!r}, which no node computes")
+        kind = graph.types[source]
+        if graph.types[name] != TensorType(kind.dtype, (repeat.count, *kind.shape)):
+            raise ModelError(f"the history {name!r} is not of the type of {repeat.count} times {source!r}")
 
 
 def _check_outputs(graph: Graph, known: set[str]) -> None:
     if not graph.outputs:
         raise ModelError("a graph needs an output")
-    if missing := [name for name in graph.outputs if name not in known]:
+    if missing := [name for name in graph.outputs if name not in known or name in graph.histories]:
         raise ModelError(f"nothing computes the output {missing[0]!r}")
     roots = storage(graph)
     taken = {*graph.inputs, *graph.constants}

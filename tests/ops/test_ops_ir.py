@@ -100,6 +100,7 @@ CODES = {
     "gather": 288, "gather_elements": 289, "gather_nd": 290, "scatter_elements": 292, "scatter_nd": 293,
     "tensor_scatter": 294, "one_hot": 300, "trilu": 301, "reverse_sequence": 302, "rank": 304, "order": 305,
     "changes": 306, "running_count": 308, "positions": 309, "group_sizes": 310, "nms": 312, "nms_select": 313,
+    "next_token": 464, "chosen_token": 465, "row": 466, "history_mean": 467,
 }  # fmt: skip
 
 

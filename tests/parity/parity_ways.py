@@ -9,7 +9,7 @@ from parity_builder import Array
 
 from opml.compiler import compile_onnx
 from opml.dispute.selfcheck import self_check
-from opml.engine import Engine
+from opml.engine import Engine, shown
 from opml.image import Image
 from opml.model import Model
 from opml.model_memory import constant_regions
@@ -43,14 +43,15 @@ def check_bits(image: Image, feeds: Mapping[str, Array], seed: int) -> dict[str,
     state = run_machine(image, feeds)
     assert (state.status, state.registers[REG_A0]) == (HALTED, 0)
     for name, tensor in program.tensors.items():
-        assert state.memory.read(tensor.address, tensor.type.nbytes) == defined[name].tobytes(), f"machine: {name}"
+        assert state.memory.read(tensor.address, defined[name].size) == defined[name].tobytes(), f"machine: {name}"
     memory = Model(image).infer(feeds).memory
     assert state.memory.node(MODEL_LEVEL, 0) == memory.root(program.tiles)
     self_check(image.header, memory, seed=seed)
 
     outputs = native.run(feeds)
     for port in program.outputs:
-        assert outputs[port.name].tobytes() == defined[port.tensor].tobytes(), f"arena: {port.name}"
+        expected = shown(program, port, defined[port.tensor])
+        assert outputs[port.name].tobytes() == expected.tobytes(), f"arena: {port.name}"
     return outputs
 
 

@@ -18,7 +18,8 @@ Shapes are small (the machine runs every tile): keep an output under about 100 e
     values(..., odd=False)          moderate floats only, for what is interesting away from NaN
     present(draw, array)            the array, or None by chance: an optional input
 
-Inputs become inputs of the graph; those whose positions are in `Sample.constants` become constants.
+Inputs become inputs of the graph; those whose positions are in `Sample.constants` become constants. An operator that
+`iterates` runs in a program that is repeated (`parity_repeated`): its histories are given whole, [count, *shape].
 """
 
 import random
@@ -32,6 +33,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from parity_repeated import check_repeated
 
 from opml import guest
 from opml.engine import Engine, aligned
@@ -240,6 +242,9 @@ def machine_memory(program: Program, feeds: dict[str, Array], written: bytes) ->
 
 def check(name: str, sample: Sample, seed: int) -> None:
     """Definition, native kernel, engine and machine give the same bits, and no tile takes more than its bound."""
+    if OPS[name].iterates:
+        check_repeated(name, sample.inputs, sample.attrs, seed)
+        return
     program, feeds = build(name, sample)
     defined = defined_leaves(name, sample, seed)
     (node,) = program.nodes

@@ -2,7 +2,8 @@
 
 A record is RECORD_WORDS little-endian 64-bit words. The table at TABLE_BASE starts with a header of one record's size:
 magic, node count, total tiles M, zero, then four words that the guest does not read (a hash of the program's
-interface), then zeros. The records follow in execution order.
+interface), then, for a program that is repeated, how often it may run, its tiles per iteration and the address of
+the int32 that says how often it does run; then zeros. The records follow in execution order.
 A native kernel gets a copy of the record in which the tensors' addresses are host pointers.
 """
 
@@ -14,13 +15,17 @@ TABLE_BASE: Final = 1 << 24
 TABLE_MAX_LOG2: Final = 24
 TABLE_MAGIC: Final = 0x314C4D504F  # "OPML1"
 TABLE_INTERFACE: Final = 4
+TABLE_COUNT: Final = 8
+TABLE_BODY: Final = 9
+TABLE_LENGTH: Final = 10
 
 RECORD_WORDS: Final = 64
 RECORD_BYTES: Final = RECORD_WORDS * 8
 MAX_INPUTS: Final = 8
 
-# Word indices. In a program that is repeated, WORD_ITERATION is how often it has run before, and the words from
-# WORD_STRIDE on are the distances in bytes from one iteration's output and inputs to the next one's.
+# Word indices. In a program that is repeated, the addresses are those of the first iteration, and the words from
+# WORD_STRIDE on are the distances in bytes from one iteration's output and inputs to the next one's. A kernel gets a
+# copy with the addresses of its iteration, whose number, from 0, is in WORD_ITERATION (in the table it is 0).
 WORD_OP: Final = 0
 WORD_FIRST_TILE: Final = 1
 WORD_TILES: Final = 2
