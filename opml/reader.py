@@ -63,22 +63,36 @@ _FIELDS: dict[DType, tuple[str, type[np.generic]]] = {
     DType.UINT32: ("uint64_data", np.uint64),
     DType.UINT64: ("uint64_data", np.uint64),
 }
+# Integers of fewer than eight bits have a byte each here; lowering packs constants again, where it matters.
+_NARROW = {
+    int(TensorProto.INT4): (DType.INT8, 4),
+    TensorProto.UINT4: (DType.UINT8, 4),
+    TensorProto.INT2: (DType.INT8, 2),
+    TensorProto.UINT2: (DType.UINT8, 2),
+}
 
 
 @dataclass
 class OnnxGraph(Graph):
     """A graph whose nodes bear ONNX names, with the domain before a dot where it is not ONNX's own.
 
-    `types` knows inputs and constants only; `opset` fixes what a node means; `functions` are the model's own operators.
+    `types` knows inputs and constants only; `opset` fixes what a node means; `functions` are the model's own operators;
+    `narrow` has the bits of inputs and constants whose elements are integers of fewer than eight.
     """
 
     opset: int = MAX_OPSET
     functions: dict[str, FunctionProto] = dataclass_field(default_factory=dict)
+    narrow: dict[str, int] = dataclass_field(default_factory=dict)
 
 
 def onnx_type(dtype: DType) -> int:
     """The ONNX type number of an element type."""
     return next(number for number, known in _DTYPES.items() if known is dtype)
+
+
+def narrow_dtype(number: int, what: str) -> tuple[DType, int]:
+    """As `onnx_dtype`, with int4 and the like as bytes, and the bits of their elements (0 for other dtypes)."""
+    return _NARROW[number] if number in _NARROW else (onnx_dtype(number, what), 0)
 
 
 def onnx_dtype(number: int, what: str) -> DType:
@@ -114,6 +128,8 @@ def read_onnx(
     for tensor in proto.initializer:
         _define(graph, tensor.name, "initialiser")
         _add_constant(graph, tensor.name, read_tensor(tensor, f"initialiser {tensor.name!r}"))
+        if tensor.data_type in _NARROW:
+            graph.narrow[tensor.name] = _NARROW[tensor.data_type][1]
     _read_inputs(graph, proto.input, dims or {}, values or {})
     for index, node in enumerate(proto.node):
         _read_node(graph, node, f"{node.op_type} {node.name or f'number {index}'!r}")
@@ -255,7 +271,9 @@ def _read_inputs(
         if kind != "tensor_type":
             raise UnsupportedError(f"{what} is no tensor but {kind or 'untyped'}")
         tensor = value.type.tensor_type
-        dtype = onnx_dtype(tensor.elem_type, what)
+        dtype, bits = narrow_dtype(tensor.elem_type, what)
+        if bits:
+            graph.narrow[value.name] = bits
         if value.name in given:
             _add_constant(graph, value.name, _given(tensor, dtype, given.pop(value.name), what))
             continue
@@ -309,15 +327,17 @@ def read_tensor(tensor: TensorProto, what: str) -> Array:
         raise UnsupportedError(f"{what} lies in another file (external data)", "save the model as one file")
     if tensor.HasField("segment"):
         raise UnsupportedError(f"{what} is stored in segments")
-    dtype = onnx_dtype(tensor.data_type, what)
+    dtype, bits = narrow_dtype(tensor.data_type, what)
     shape = _check_shape(tensor.dims, what)
-    if tensor.HasField("raw_data"):
+    if bits:
+        flat: Array = _unpack(tensor, bits, prod(shape), what).view(dtype.numpy)
+    elif tensor.HasField("raw_data"):
         stored = np.uint8 if dtype is DType.BOOL else dtype.numpy
         if len(tensor.raw_data) != prod(shape) * dtype.size:
             raise ModelError(
                 f"{what} holds {len(tensor.raw_data)} bytes, not the {prod(shape) * dtype.size} of its shape"
             )
-        flat: Array = np.frombuffer(tensor.raw_data, np.dtype(stored).newbyteorder("<"))
+        flat = np.frombuffer(tensor.raw_data, np.dtype(stored).newbyteorder("<"))
     else:
         # The lengths are compared before the elements are touched: a shape alone never costs memory.
         field, held = _FIELDS.get(dtype, ("int32_data", np.int32))
@@ -335,6 +355,20 @@ def read_tensor(tensor: TensorProto, what: str) -> Array:
         return flat.reshape(shape)
     except ValueError:
         raise ModelError(f"{what} has an impossible shape {list(shape)}") from None
+
+
+def _unpack(tensor: TensorProto, bits: int, count: int, what: str) -> Array:
+    """The elements of a tensor of int4 or the like, the first one in a byte's lowest bits, each made a byte."""
+    packed = tensor.raw_data if tensor.HasField("raw_data") else tensor.int32_data
+    if len(packed) != -(-count * bits // 8):
+        raise ModelError(f"{what} holds {len(packed)} bytes, not the {-(-count * bits // 8)} of its shape")
+    if not isinstance(packed, bytes) and not all(0 <= value < 256 for value in packed):
+        raise ModelError(f"{what} holds values that are no bytes")
+    codes = np.frombuffer(bytes(packed), np.uint8)[:, None] >> np.arange(0, 8, bits, dtype=np.uint8)
+    codes = codes.reshape(-1)[:count] << np.uint8(8 - bits)
+    if tensor.data_type in (TensorProto.INT4, TensorProto.INT2):
+        return (codes.view(np.int8) >> np.int8(8 - bits)).view(np.uint8)
+    return codes >> np.uint8(8 - bits)
 
 
 def _read_node(graph: OnnxGraph, node: onnx.NodeProto, what: str) -> None:

@@ -43,6 +43,7 @@ def lower(source: OnnxGraph) -> Graph:
     names = {*source.types, *(name for node in source.nodes for name in node.outputs)}
     build = Builder(source.name, names)
     build.budget.bytes = FREE_BYTES + 4 * sum(value.nbytes for value in source.constants.values())
+    build.narrow = dict(source.narrow)
     for name, value in source.constants.items():
         build.constant(value, name)
     for name in source.inputs:

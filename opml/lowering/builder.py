@@ -1,12 +1,14 @@
 """Builds a graph of primitives: types are inferred and constants folded as nodes are added."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 from math import prod
 
 import numpy as np
 
 from opml.errors import UnsupportedError
 from opml.graph import Array, Attribute, Graph, Node, TensorType
+from opml.lowering.weights import Quantised
 from opml.ops import OPS, type_of
 from opml.passes.check import VIEW, infer
 from opml.passes.fold import Budget, fold
@@ -17,7 +19,8 @@ CONCAT_INPUTS = 4
 class Builder:
     """A graph under construction. Every method returns the name of a tensor, with its type already known.
 
-    Names that it makes up start with "%" and avoid `reserved`.
+    Names that it makes up start with "%" and avoid `reserved`. `narrow` has the bits of tensors of int4 and the like,
+    `quantised` the constants behind tensors that are computed from them when the model runs.
     """
 
     def __init__(self, name: str, reserved: set[str]) -> None:
@@ -26,6 +29,9 @@ class Builder:
         self.label = ""
         # Of tensors of another float type: their elements as float32.
         self.float32: dict[str, str] = {}
+        self.narrow: dict[str, int] = {}
+        self.quantised: dict[str, Quantised] = {}
+        self._shared: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._reserved = reserved
         self._count = 0
 
@@ -46,6 +52,8 @@ class Builder:
 
     def value(self, name: str) -> Array | None:
         """The elements of a constant, None for what is computed."""
+        if name in self.quantised:
+            return self.quantised[name].value()
         return self.graph.constants.get(name)
 
     def inputs_behind(self, name: str) -> tuple[str, ...]:
@@ -61,6 +69,21 @@ class Builder:
         name = name or self.fresh()
         self.graph.constants[name] = np.ascontiguousarray(value).reshape(value.shape)
         self.graph.types[name] = type_of(value)
+        return name
+
+    def shared(self, value: Array) -> str:
+        """A constant, the same one for equal values."""
+        key = value.dtype.name, value.shape, sha256(np.ascontiguousarray(value).data).digest()
+        if key not in self._shared:
+            self._shared[key] = self.constant(value)
+        return self._shared[key]
+
+    def dequantised(self, source: "Quantised") -> str:
+        """A quantised constant made floats when the model runs, for whom it is not enough to know it as `quantised`."""
+        operands = [self.constant(value) for value in source.operands()]
+        node = Node("dequantize", tuple(operands), (self.fresh(),), source.attrs(), self.label)
+        name = self._add(node, infer(self.graph, node))
+        self.quantised[name] = source
         return name
 
     def scalar(self, value: float) -> str:
@@ -79,7 +102,7 @@ class Builder:
             raise UnsupportedError(f"needs the primitive {op!r}, which opml does not have")
         node = Node(op, tuple(inputs), (self.fresh(),), {k: _normal(v) for k, v in attrs.items()}, self.label)
         out = infer(self.graph, node)
-        values = [self.value(name) for name in inputs]
+        values = [self.graph.constants.get(name) for name in inputs]
         constant = all(value is not None for value, name in zip(values, inputs, strict=True) if name)
         if constant and not OPS[op].iterates:
             folded = fold(op, values, out, node.attrs, self.budget)
@@ -98,7 +121,7 @@ class Builder:
             return name
         node = Node(VIEW, (name,), (self.fresh(),), {"shape": list(shape)}, self.label)
         out = infer(self.graph, node)
-        value = self.value(name)
+        value = self.graph.constants.get(name)
         return self.constant(value.reshape(shape)) if value is not None else self._add(node, out)
 
     def transpose(self, name: str, perm: Sequence[int]) -> str:

@@ -4,6 +4,7 @@ from math import prod
 
 from opml.errors import UnsupportedError
 from opml.lowering.call import Call, lowers
+from opml.lowering.weights import Weights
 
 
 @lowers("Gemm")
@@ -24,6 +25,13 @@ def gemm(c: Call) -> str:
         bias = c.emit("mul", [bias, c.build.scalar(beta)])
     if bias and prod(c.build.shape(bias)) == 1:
         bias = c.view(bias, ())
+    if alpha == 1.0 and (weights := few_bits(c, b, (1, 0) if c.flag("transB") else (0, 1))):
+        if c.flag("transA"):
+            a = c.build.transpose(a, (1, 0))
+        if bias and c.build.shape(bias)[:-1] in ((), (1,)):
+            return multiply(c, a, weights, c.view(bias, c.build.shape(bias)[-1:]))
+        product = multiply(c, a, weights)
+        return c.emit("add", [product, bias]) if bias else product
     operands = [a, b, bias] if bias else [a, b]
     return c.emit("matmul", operands, trans_a=c.flag("transA"), trans_b=c.flag("transB"))
 
@@ -43,7 +51,9 @@ def matmul(c: Call) -> str:
     batch = broadcast_shape(left[:-2], right[:-2])
     rows, inner, columns = left[-2], left[-1], right[-1]
     count = prod(batch)
-    if prod(right[:-2]) == 1:
+    if len(right) == 2 and (weights := few_bits(c, b, (0, 1))):
+        product = multiply(c, c.view(a, (count * rows, inner)), weights)
+    elif prod(right[:-2]) == 1:
         product = c.emit(
             "matmul", [c.view(a, (count * rows, inner)), c.view(b, (inner, columns))], trans_a=0, trans_b=0
         )
@@ -52,6 +62,26 @@ def matmul(c: Call) -> str:
         product = c.emit("matmul", operands, trans_a=0, trans_b=0)
     shape = [*batch, *([] if drop_row else [rows]), *([] if drop_column else [columns])]
     return c.view(product, shape)
+
+
+def few_bits(c: Call, name: str, perm: tuple[int, int]) -> Weights | None:
+    """The matrix behind a tensor, its axes in the given order, if it is a constant of few bits."""
+    source = c.build.quantised.get(name)
+    return source.transposed(perm).matrix() if source is not None and source.x.ndim == 2 else None
+
+
+def multiply(c: Call, a: str, weights: Weights, bias: str = "") -> str:
+    """a [*, K] by weights of few bits, plus maybe a bias [N]."""
+    operands = [a, *(c.build.shared(value) for value in weights.operands())]
+    if bias:
+        operands += [""] * (4 - len(operands)) + [bias]
+    return c.emit("qmatmul", operands, **weights.attrs())
+
+
+def pick(c: Call, indices: str, weights: Weights) -> str:
+    """The columns of weights of few bits that the indices name: [*indices, K]."""
+    operands = [indices, *(c.build.shared(value) for value in weights.operands())]
+    return c.emit("qgather", operands, **weights.attrs())
 
 
 def _batched(c: Call, name: str, shape: tuple[int, ...], batch: tuple[int, ...]) -> str:

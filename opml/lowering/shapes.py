@@ -7,7 +7,7 @@ import numpy as np
 from opml.errors import UnsupportedError
 from opml.graph import Array, DType
 from opml.lowering.call import Call, lowers
-from opml.lowering.linear import broadcast_shape
+from opml.lowering.linear import broadcast_shape, few_bits, pick
 
 
 @lowers("Identity")
@@ -86,6 +86,8 @@ def transpose(c: Call) -> str:
         perm = list(range(c.rank()))[::-1]
     if sorted(perm) != list(range(c.rank())):
         raise UnsupportedError(f"attribute 'perm' is {perm} for a tensor of {c.rank()} dimensions")
+    if c.input() in c.build.quantised:
+        return c.build.dequantised(c.build.quantised[c.input()].transposed(perm))
     return c.build.transpose(c.input(), perm)
 
 
@@ -132,6 +134,8 @@ def _take(c: Call, nbytes: int) -> None:
 def gather(c: Call) -> str:
     """From a constant, or with one constant index: a slice. Copies only, so numpy's bits are the definition's."""
     x, axis = c.input(), c.axis(c.integer("axis", 0), c.rank())
+    if axis == 0 and (weights := few_bits(c, x, (1, 0))):
+        return pick(c, c.input(1), weights)
     indices = c.constant(1, "indices")
     if indices.dtype not in (np.int64, np.int32):
         raise UnsupportedError("input 'indices' is no tensor of int64")

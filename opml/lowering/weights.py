@@ -7,7 +7,8 @@ import numpy as np
 
 from opml.errors import UnsupportedError
 from opml.graph import Array, Attribute
-from opml.lowering.builder import Builder
+from opml.ops import evaluate
+from opml.ops.codes import BITS
 from opml.ops.qmatmul import pack_codes, panels_of
 
 
@@ -26,11 +27,10 @@ class Weights:
     scales: Array
     zeros: Array | float
 
-    def operands(self, build: Builder) -> list[str]:
+    def operands(self) -> list[Array]:
         """The primitive's operands: codes, scales and, unless they are all the same, zeros."""
         n = self.codes.shape[1]
-        constants = [pack_codes(self.codes, self.bits), *(panels_of(_wide(values, n)) for values in self._grids())]
-        return [build.constant(value) for value in constants]
+        return [pack_codes(self.codes, self.bits), *(panels_of(_wide(values, n)) for values in self._grids())]
 
     def _grids(self) -> list[Array]:
         return [self.scales] if isinstance(self.zeros, float) else [self.scales, self.zeros]
@@ -46,6 +46,63 @@ class Weights:
         if isinstance(self.zeros, float) or not (self.zeros == self.zeros.flat[0]).all():
             return self
         return replace(self, zeros=float(self.zeros.flat[0]))
+
+
+@dataclass(frozen=True, eq=False)
+class Quantised:
+    """What DequantizeLinear makes floats of: elements, scales and zero points, which are constants.
+
+    `axis` (from 0) and `block` say which scale goes with which element, as in the primitive `dequantize`.
+    """
+
+    x: Array
+    scale: Array
+    zero: Array | None
+    axis: int
+    block: int
+
+    def operands(self) -> list[Array]:
+        """The operands of the primitive `dequantize`."""
+        return [self.x, self.scale, *([] if self.zero is None else [self.zero])]
+
+    def attrs(self) -> dict[str, Attribute]:
+        """The attributes of the primitive `dequantize`."""
+        return {"axis": self.axis, "block": self.block}
+
+    def value(self) -> Array:
+        """The floats."""
+        return evaluate("dequantize", self.operands(), self.attrs(), fast=True)
+
+    def transposed(self, perm: Sequence[int]) -> "Quantised":
+        """The same with its axes moved."""
+
+        def moved(grid: Array) -> Array:
+            return np.ascontiguousarray(grid.transpose(perm)) if self.block else grid
+
+        zero = None if self.zero is None else moved(self.zero)
+        x = np.ascontiguousarray(self.x.transpose(perm))
+        return Quantised(x, moved(self.scale), zero, list(perm).index(self.axis), self.block)
+
+    def matrix(self) -> Weights | None:
+        """The matrix as a constant of few bits; None where it is none, or has too many scales to stay small."""
+        if self.x.ndim != 2 or self.x.dtype not in (np.int8, np.uint8):
+            return None
+        if self.scale.size > 1 and (self.axis == 0) != bool(self.block):
+            return None
+        shape = (1, -1) if not self.block else self.scale.shape
+        signed = self.x.dtype == np.int8
+        bits = next(bits for bits in BITS if _fits(self.x, bits, signed))
+        offset = 1 << (bits - 1) if signed else 0
+        codes = (self.x.astype(np.int16) + offset).astype(np.uint8)
+        zeros = np.full(self.scale.shape, offset) if self.zero is None else self.zero.astype(np.int64) + offset
+        grid = zeros.astype(np.uint8 if 0 <= zeros.min() <= zeros.max() < 256 else np.float32)
+        scales = self.scale.reshape(shape)
+        return Weights(codes, bits, self.block or self.x.shape[0], scales, grid.reshape(shape)).small()
+
+
+def _fits(x: Array, bits: int, signed: bool) -> bool:
+    low, high = (-1 << (bits - 1), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+    return bool(low <= x.min() and x.max() <= high)
 
 
 def _wide(values: Array, n: int) -> Array:
