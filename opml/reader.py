@@ -31,7 +31,7 @@ from opml.errors import ModelError, UnsupportedError
 from opml.graph import Array, Attribute, DType, Graph, Node, TensorType
 from vm.constants import SCRATCH_BASE
 
-MIN_OPSET = 7
+MIN_OPSET = 6
 MAX_OPSET: int = onnx.defs.onnx_opset_version()
 MAX_FILE_BYTES = 1 << 31
 MAX_NODES = 1 << 16

@@ -15,14 +15,15 @@ def identity(c: Call) -> str:
 
 
 @lowers("Dropout")
-def dropout(c: Call) -> str:
-    """Nothing is dropped at inference."""
+def dropout(c: Call) -> tuple[str, str]:
+    """Nothing is dropped at inference: x, and where the mask is asked for a true for each element."""
     c.ignore("ratio", "seed")
     c.optional(1)
     training = c.optional(2)
     if training and (c.build.value(training) is None or c.constant(2, "training_mode").any()):
         raise UnsupportedError(f"input 'training_mode' ({training!r}): opml does not train")
-    return c.input()
+    asked = len(c.node.outputs) > 1 and c.node.outputs[1]
+    return c.input(), c.build.constant(np.ones(c.shape(), bool)) if asked else ""
 
 
 @lowers("Reshape")
