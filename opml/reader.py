@@ -226,7 +226,11 @@ def _check_text(message: Message) -> None:
 
 
 def _opset(imports: Iterable[OperatorSetIdProto], what: str = "the model") -> int:
+    imports = list(imports)
     versions = {entry.version for entry in imports if entry.domain in _DOMAINS}
+    if imports and not versions:
+        domains = ", ".join(sorted({entry.domain for entry in imports}))
+        raise UnsupportedError(f"{what} uses {domains} alone", "opml reads models of the operator set ai.onnx")
     if len(versions) != 1:
         raise ModelError(f"{what} must import exactly one version of the operator set ai.onnx")
     (version,) = versions

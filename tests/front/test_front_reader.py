@@ -65,6 +65,8 @@ def test_operator_sets_that_are_not(opset: int) -> None:
 def test_no_operator_set() -> None:
     model = relu()
     model.opset_import[0].domain = "com.example"
+    refused(model, UnsupportedError, "com.example alone")
+    del model.opset_import[:]
     refused(model, ModelError, "operator set")
 
 
