@@ -31,7 +31,7 @@ from opml.errors import ModelError, UnsupportedError
 from opml.graph import Array, Attribute, DType, Graph, Node, TensorType
 from vm.constants import SCRATCH_BASE
 
-MIN_OPSET = 6
+MIN_OPSET = 7
 MAX_OPSET: int = onnx.defs.onnx_opset_version()
 MAX_FILE_BYTES = 1 << 31
 MAX_NODES = 1 << 16
@@ -124,7 +124,7 @@ def read_onnx(
         raise UnsupportedError("sparse initialisers")
 
     _check_name(proto.name)
-    graph = OnnxGraph(proto.name, [], [], [], {}, {}, opset, _functions(model))
+    graph = OnnxGraph(proto.name, [], [], [], {}, {}, opset=opset, functions=_functions(model))
     for tensor in proto.initializer:
         _define(graph, tensor.name, "initialiser")
         _add_constant(graph, tensor.name, read_tensor(tensor, f"initialiser {tensor.name!r}"))
@@ -165,7 +165,7 @@ def read_function(
     what = f"the function {function.name!r}"
     if len(function.node) > MAX_NODES:
         raise UnsupportedError(f"{what} has {len(function.node)} nodes; opml has room for {MAX_NODES}")
-    graph = OnnxGraph(function.name, [], [], [], {}, {}, _opset(function.opset_import, what), functions)
+    graph = OnnxGraph(function.name, [], [], [], {}, {}, opset=_opset(function.opset_import, what), functions=functions)
     for name in function.input:
         _define(graph, name, f"input of {what}")
         graph.inputs.append(name)
@@ -226,11 +226,7 @@ def _check_text(message: Message) -> None:
 
 
 def _opset(imports: Iterable[OperatorSetIdProto], what: str = "the model") -> int:
-    imports = list(imports)
     versions = {entry.version for entry in imports if entry.domain in _DOMAINS}
-    if imports and not versions:
-        domains = ", ".join(sorted({entry.domain for entry in imports}))
-        raise UnsupportedError(f"{what} uses {domains} alone", "opml reads models of the operator set ai.onnx")
     if len(versions) != 1:
         raise ModelError(f"{what} must import exactly one version of the operator set ai.onnx")
     (version,) = versions

@@ -13,9 +13,10 @@ from onnx import AttributeProto, FunctionProto, OperatorSetIdProto, TypeProto
 
 from opml.errors import ModelError, OpmlError, UnsupportedError
 from opml.graph import Node
-from opml.lowering.before7 import modernise
 from opml.lowering.builder import Builder
 from opml.lowering.call import RULES, Call
+from opml.lowering.counts import carry_counts
+from opml.lowering.empty import empty_results
 from opml.lowering.floats import narrowed, widened
 from opml.reader import OnnxGraph, onnx_type, operator_name, read_function
 
@@ -41,7 +42,6 @@ def lower_nodes(build: Builder, graph: OnnxGraph, names: Names, depth: int = 0) 
                 outputs = _expand(Call(build, node, graph.opset, given), graph, depth)
             else:
                 call = Call(build, node, graph.opset, widened(build, node.op, given))
-                call = call if graph.opset >= 7 else modernise(call)
                 results = _by_rule(call) if node.op in RULES else _expand(call, graph, depth)
                 outputs = narrowed(build, node.op, graph.opset, given, results)
         except OpmlError as error:
@@ -67,9 +67,13 @@ def _operators(body: FunctionProto) -> Iterable[str]:
 
 
 def _by_rule(call: Call) -> Sequence[str]:
-    results = RULES[call.op](call)
+    if (nothing := empty_results(call)) is not None:
+        return nothing
+    rule = RULES[call.op](call)
     _refuse_rest(call)
-    return [results] if isinstance(results, str) else results
+    results = [rule] if isinstance(rule, str) else rule
+    carry_counts(call, results)
+    return results
 
 
 def _refuse_rest(call: Call) -> None:
