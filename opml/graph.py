@@ -95,11 +95,20 @@ class Repeat:
     histories: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Count:
+    """How far a tensor is filled: along `axis`, as far as the only element of `tensor`, an int64 [1], says."""
+
+    tensor: str
+    axis: int
+
+
 @dataclass
 class Graph:
     """A directed acyclic graph in topological order. `types` knows every tensor, constants and histories included.
 
     An output of a graph with `repeat` is what its tensor was in every iteration.
+    An output whose size is data has the shape of its capacity, and an entry in `counts` that names another output.
     """
 
     name: str
@@ -109,6 +118,7 @@ class Graph:
     constants: dict[str, Array]
     types: dict[str, TensorType]
     repeat: Repeat | None = field(default=None, kw_only=True)
+    counts: dict[str, Count] = field(default_factory=dict, kw_only=True)
 
     @property
     def histories(self) -> dict[str, str]:

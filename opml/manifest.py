@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from opml.errors import ImageError
-from opml.graph import Attribute, DType, DTypeName, Graph, Node, Repeat, TensorType
+from opml.graph import Attribute, Count, DType, DTypeName, Graph, Node, Repeat, TensorType
 from opml.header import ModelHeader
 
 MANIFEST_MAX = 1 << 25
@@ -68,6 +68,14 @@ class RepeatJson(_Strict):
     histories: Annotated[list[HistoryJson], Field(max_length=1 << 16)]
 
 
+class CountJson(_Strict):
+    """An output that is filled along an axis as far as another output, an int64 [1], says."""
+
+    output: Name
+    tensor: Name
+    axis: Annotated[int, Field(ge=0, lt=32)]
+
+
 class SectionJson(_Strict):
     """A run of bytes in the file and its address in memory."""
 
@@ -102,6 +110,7 @@ class Manifest(_Strict):
     name: Name
     inputs: Annotated[list[TensorJson], Field(max_length=1 << 16)]
     outputs: Annotated[list[Name], Field(max_length=1 << 16)]
+    counts: Annotated[list[CountJson], Field(max_length=1 << 16)] = []
     constants: Annotated[list[TensorJson], Field(max_length=1 << 18)]
     nodes: Annotated[list[NodeJson], Field(max_length=1 << 17)]
     repeat: RepeatJson | None = None
@@ -166,6 +175,14 @@ def input_types(manifest: Manifest) -> dict[str, TensorType]:
     return types
 
 
+def output_counts(manifest: Manifest) -> dict[str, Count]:
+    """The counts of the outputs. Raises ImageError for an output that is counted twice."""
+    counts = {item.output: Count(item.tensor, item.axis) for item in manifest.counts}
+    if len(counts) != len(manifest.counts):
+        raise ImageError("the manifest counts an output twice")
+    return counts
+
+
 def make_manifest(graph: Graph, header: ModelHeader, sections: list[SectionJson]) -> Manifest:
     """The manifest of a graph of primitives. Raises ImageError where a limit of the format is passed."""
     try:
@@ -188,6 +205,7 @@ def _manifest(graph: Graph, header: ModelHeader, sections: list[SectionJson]) ->
         name=graph.name,
         inputs=[tensor(name) for name in graph.inputs],
         outputs=list(graph.outputs),
+        counts=[CountJson(output=name, tensor=item.tensor, axis=item.axis) for name, item in graph.counts.items()],
         constants=[tensor(name) for name in graph.constants],
         nodes=[
             NodeJson(

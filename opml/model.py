@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from opml.commitment import Bytes, ModelMemory, Region
 from opml.compiler import compile_onnx
+from opml.counts import cut_outputs
 from opml.dispute.trace import ModelTrace
 from opml.engine import Engine, shown
 from opml.errors import ModelError
@@ -58,12 +59,17 @@ class Model:
         """The native kernels bound to this model's constants."""
         return Engine(self.image.program)
 
-    def run(self, inputs: Mapping[str, Array], threads: int | None = None) -> dict[str, Array]:
+    def run(
+        self, inputs: Mapping[str, Array], threads: int | None = None, *, raw: bool = False
+    ) -> dict[str, Array]:
         """The outputs by name for numpy arrays by name; dtypes and shapes must be those of `inputs`.
 
-        `threads` is by default the number of processors; it does not change a bit of the result. Raises InputError.
+        `threads` is by default the number of processors; it does not change a bit of the result. An output whose size
+        is data (of a NonZero, say) is cut to its count; with `raw` it is as it lies in memory, at its capacity, and
+        the count is an output `NAME.count`. Raises InputError.
         """
-        return self.engine.run(inputs, threads)
+        outputs = self.engine.run(inputs, threads)
+        return outputs if raw else cut_outputs(self.image.program.graph.counts, outputs)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the image. Raises ImageError where that fails; an older file is then kept."""
@@ -89,7 +95,7 @@ class Model:
         program = self.image.program
         inputs = read_input(program, posted)
         if not keep_tensors:
-            return Inference(self, posted, self.run(inputs, threads))
+            return Inference(self, posted, self.engine.run(inputs, threads))
         tensors = self.engine.run_full(inputs, threads)
         outputs = {port.name: shown(program, port, tensors[port.tensor]) for port in program.outputs}
         return Inference(self, posted, outputs, tensors)
@@ -103,7 +109,8 @@ class Model:
 class Inference:
     """A finished inference: outputs, and, when somebody disputes it, the memory after every tile.
 
-    `posted` are the bytes of the input region. Only input and output are hashed before a dispute.
+    `posted` are the bytes of the input region. Only input and output are hashed before a dispute. `outputs` are those
+    that a claim shows: one whose size is data at its capacity, with its count beside it; `results` are cut to size.
     """
 
     def __init__(
@@ -113,6 +120,11 @@ class Inference:
         self.posted = posted
         self.outputs = outputs
         self._tensors = tensors
+
+    @property
+    def results(self) -> dict[str, Array]:
+        """The outputs as `Model.run` returns them."""
+        return cut_outputs(self.model.image.program.graph.counts, self.outputs)
 
     @cached_property
     def input_root(self) -> bytes:

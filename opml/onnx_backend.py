@@ -16,6 +16,7 @@ import onnx
 from onnx.backend.base import Backend, BackendRep, Device, DeviceType
 
 from opml.compiler import compile_program
+from opml.counts import cut_outputs
 from opml.engine import Engine
 from opml.errors import ConstantNeededError, UnsupportedError
 from opml.graph import Array
@@ -44,7 +45,8 @@ class OpmlRep(BackendRep):
         arrays = {name: _array(value, name) for name, value in given.items()}
         engine = self._engine_for(arrays)
         outputs = engine.run({name: value for name, value in arrays.items() if name not in self.pinned})
-        return tuple(outputs[name] for name in self._outputs)
+        filled = cut_outputs(engine.program.graph.counts, outputs)
+        return tuple(filled[name] for name in self._outputs)
 
     def _engine_for(self, arrays: Values) -> Engine:
         same = all(_same(arrays.get(name), value) for name, value in self.pinned.items())

@@ -192,13 +192,17 @@ class Program:
 
     @cached_property
     def interface(self) -> bytes:
-        """keccak256 of what inputs and outputs mean: names, dtypes and shapes, in order.
+        """keccak256 of what inputs and outputs mean: names, dtypes and shapes, in order, and which output counts which.
 
         It lies in the table for the model's id to commit to it; neither guest nor kernels read it. Without it, an image
         with the names of two inputs exchanged would have the same id.
         """
-        ports = [[[p.name, p.type.dtype.value, *p.type.shape] for p in side] for side in (self.inputs, self.outputs)]
-        return keccak256(json.dumps(ports, separators=(",", ":")).encode())
+        said: list[object] = [
+            [[p.name, p.type.dtype.value, *p.type.shape] for p in side] for side in (self.inputs, self.outputs)
+        ]
+        if self.graph.counts:
+            said.append([[name, count.tensor, count.axis] for name, count in sorted(self.graph.counts.items())])
+        return keccak256(json.dumps(said, separators=(",", ":")).encode())
 
     @cached_property
     def max_tile_steps(self) -> int:
@@ -314,7 +318,8 @@ def _lay_out(graph: Graph, roots: dict[str, str]) -> tuple[dict[str, Tensor], Re
     written = [node.outputs[0] for node in graph.nodes if node.op != VIEW]
     shown = set(outputs)
     values = [name for name in written if name not in shown]
-    for name in (*graph.constants, *graph.inputs, *written):
+    # An input without elements keeps a leaf, for its name's sake; nothing reads it.
+    for name in (*graph.constants, *written):
         if graph.types[name].elements == 0:
             raise UnsupportedError(f"tensor {name!r} of shape {list(graph.types[name].shape)} has no elements")
 

@@ -124,7 +124,7 @@ def read_onnx(
         raise UnsupportedError("sparse initialisers")
 
     _check_name(proto.name)
-    graph = OnnxGraph(proto.name, [], [], [], {}, {}, opset, _functions(model))
+    graph = OnnxGraph(proto.name, [], [], [], {}, {}, opset=opset, functions=_functions(model))
     for tensor in proto.initializer:
         _define(graph, tensor.name, "initialiser")
         _add_constant(graph, tensor.name, read_tensor(tensor, f"initialiser {tensor.name!r}"))
@@ -165,7 +165,7 @@ def read_function(
     what = f"the function {function.name!r}"
     if len(function.node) > MAX_NODES:
         raise UnsupportedError(f"{what} has {len(function.node)} nodes; opml has room for {MAX_NODES}")
-    graph = OnnxGraph(function.name, [], [], [], {}, {}, _opset(function.opset_import, what), functions)
+    graph = OnnxGraph(function.name, [], [], [], {}, {}, opset=_opset(function.opset_import, what), functions=functions)
     for name in function.input:
         _define(graph, name, f"input of {what}")
         graph.inputs.append(name)

@@ -14,7 +14,7 @@ from opml.errors import ImageError, ModelError
 from opml.graph import Array, Graph, TensorType
 from opml.header import ModelHeader
 from opml.image import Bytes, Image, RawImage, constant_runs, header_from_root, read_image, section_table
-from opml.manifest import graph_nodes, graph_repeat, input_types
+from opml.manifest import graph_nodes, graph_repeat, input_types, output_counts
 from opml.passes.check import check, infer
 from opml.program import Program, build_program
 from opml.roots import guest_root, model_root
@@ -74,8 +74,8 @@ def _read_graph(raw: RawImage) -> Graph:
     types: dict[str, TensorType] = {**inputs, **constants, **histories}
     if len(types) != len(inputs) + len(constants) + len(histories):
         raise ImageError("the manifest names a tensor twice")
-    outputs, nodes = list(manifest.outputs), graph_nodes(manifest)
-    graph = Graph(manifest.name, list(inputs), outputs, nodes, placeholders, types, repeat=repeat)
+    outputs, nodes, counts = list(manifest.outputs), graph_nodes(manifest), output_counts(manifest)
+    graph = Graph(manifest.name, list(inputs), outputs, nodes, placeholders, types, repeat=repeat, counts=counts)
     for node in graph.nodes:
         if missing := [name for name in node.inputs if name and name not in types]:
             raise ImageError(f"{node.op} {node.name!r} reads {missing[0]!r}, which is not computed before it")

@@ -4,13 +4,17 @@ A rule gets a `Call` (one ONNX node) and returns the names of the primitive tens
 resolved, constants folded and types inferred while the rules run, so that a computed constant can be a shape.
 """
 
+import numpy as np
+
 from opml.errors import UnsupportedError
-from opml.graph import Graph
+from opml.graph import Count, Graph
 from opml.lowering import (  # noqa: F401  (register rules)
     activation,
     attention,
     contrib_attention,
+    einsum,
     elementwise,
+    indexing,
     layer_norm,
     linear,
     linear_attention,
@@ -20,11 +24,13 @@ from opml.lowering import (  # noqa: F401  (register rules)
     reduction,
     rotary,
     shapes,
+    sorting,
     spatial,
     windows,
 )
 from opml.lowering.builder import Builder
 from opml.lowering.call import RULES
+from opml.lowering.empty import visible
 from opml.lowering.scope import lower_nodes, unknown_operators
 from opml.passes.check import storage
 from opml.passes.fold import FREE_BYTES
@@ -51,6 +57,9 @@ def lower(source: OnnxGraph) -> Graph:
         build.graph.types[name] = source.types[name]
 
     result = {name: name for name in (*source.constants, *source.inputs)}
+    for name in source.inputs:
+        if not source.types[name].elements:
+            result[name] = build.constant(np.zeros(source.types[name].shape, source.types[name].dtype.numpy))
     lower_nodes(build, source, result)
     return _name_tensors(source, build, result)
 
@@ -61,16 +70,20 @@ def _name_tensors(source: OnnxGraph, build: Builder, result: dict[str, str]) -> 
     # An initialiser that is an output too makes way for the copy that takes its name.
     names = {name: build.fresh() for name in source.outputs if name in build.graph.constants}
     taken = {*build.graph.inputs, *build.graph.constants}
+    counted: dict[str, Count] = {}
     for output in source.outputs:
         if output not in result:
             raise UnsupportedError(f"output {output!r} is a further output of a node that opml does not have")
-        tensor = result[output]
-        root = roots[tensor]
+        given = tensor = visible(build, result[output])
+        root = roots.get(tensor, tensor)
         if root in taken:
             build.label = output
             tensor = root = build.copy(tensor)
         taken.add(root)
         names[tensor] = output
+        if given in build.counts:
+            counted[output] = build.counts[given]
+    shown = [*source.outputs, *_name_counts(build, counted, names)]
     used, fixed = set(names.values()), set(build.graph.inputs)
     for name, tensor in result.items():
         if name not in used and name not in build.graph.types and tensor not in names and tensor not in fixed:
@@ -86,8 +99,24 @@ def _name_tensors(source: OnnxGraph, build: Builder, result: dict[str, str]) -> 
         graph.nodes[index] = type(node)(node.op, inputs, outputs, node.attrs, node.name)
     graph.constants = {renamed(name): value for name, value in graph.constants.items()}
     graph.types = {renamed(name): kind for name, kind in graph.types.items()}
-    graph.outputs = list(source.outputs)
+    graph.outputs = shown
+    graph.counts = {output: Count(renamed(count.tensor), count.axis) for output, count in counted.items()}
     return graph
+
+
+def _name_counts(build: Builder, counted: dict[str, Count], names: dict[str, str]) -> list[str]:
+    """Makes each count an output, called after the first output that it counts; `counted` then names these."""
+    made: dict[str, str] = {}
+    for output, count in counted.items():
+        if count.tensor not in made:
+            name = f"{output}.count"
+            while name in build.graph.types or name in names.values():
+                name += "'"
+            build.label = name
+            made[count.tensor] = build.copy(count.tensor)
+            names[made[count.tensor]] = name
+        counted[output] = Count(made[count.tensor], count.axis)
+    return [names[tensor] for tensor in made.values()]
 
 
 __all__ = ["OPERATORS", "lower"]

@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from opml.errors import UnsupportedError
-from opml.graph import Array, Attribute, Graph, Node, TensorType
+from opml.graph import Array, Attribute, Count, Graph, Node, TensorType
 from opml.lowering.weights import Quantised
 from opml.ops import OPS, type_of
 from opml.passes.check import VIEW, infer
@@ -21,6 +21,7 @@ class Builder:
 
     Names that it makes up start with "%" and avoid `reserved`. `narrow` has the bits of tensors of int4 and the like,
     `quantised` the constants behind tensors that are computed from them when the model runs.
+    `counts` has the tensors that are filled only as far as a count says, which is data.
     """
 
     def __init__(self, name: str, reserved: set[str]) -> None:
@@ -32,6 +33,7 @@ class Builder:
         self.narrow: dict[str, int] = {}
         self.quantised: dict[str, Quantised] = {}
         self._shared: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self.counts: dict[str, Count] = {}
         self._reserved = reserved
         self._count = 0
 
@@ -108,7 +110,10 @@ class Builder:
             folded = fold(op, values, out, node.attrs, self.budget)
             if folded is not None:
                 return self.constant(folded)
-        return self._add(node, out)
+        result = self._add(node, out)
+        if op == "cast" and inputs[0] in self.counts:
+            self.counts[result] = self.counts[inputs[0]]
+        return result
 
     def copy(self, name: str) -> str:
         """The same elements in a tensor of their own, even of a constant."""

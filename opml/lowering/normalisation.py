@@ -39,15 +39,32 @@ def batch_normalization(c: Call) -> str:
 @lowers("Softmax", "LogSoftmax")
 def softmax(c: Call) -> str:
     """Over one axis; before operator set 13 over all axes from `axis` on, as rows of a matrix."""
+    x, axis = _rows(c)
+    return c.view(_softmax(c, x, axis), c.shape())
+
+
+def _rows(c: Call) -> tuple[str, int]:
+    """The input, before operator set 13 as a matrix, and the axis of its rows."""
     x, shape = c.input(), c.shape()
     if c.opset >= 13:
-        axis = c.axis(c.integer("axis", -1), c.rank())
-    else:
-        axis = c.integer("axis", 1)
-        # The coercion also allows axis == rank: rows of one element.
-        axis = c.rank() if axis == c.rank() else c.axis(axis, c.rank())
-        x, axis = c.view(x, (prod(shape[:axis]), prod(shape[axis:]))), 1
-    return c.view(_softmax(c, x, axis), shape)
+        return x, c.axis(c.integer("axis", -1), c.rank())
+    axis = c.integer("axis", 1)
+    # The coercion also allows axis == rank: rows of one element.
+    axis = c.rank() if axis == c.rank() else c.axis(axis, c.rank())
+    return c.view(x, (prod(shape[:axis]), prod(shape[axis:]))), 1
+
+
+@lowers("Hardmax")
+def hardmax(c: Call) -> str:
+    """1 at the first of the greatest elements along an axis, 0 elsewhere; before operator set 13 as `softmax`."""
+    x, axis = _rows(c)
+    rows = c.build.shape(x)
+    places = np.arange(rows[axis]).reshape([-1 if i == axis else 1 for i in range(len(rows))])
+    best = c.emit("argmax", [x], axis=axis, keepdims=1, select_last=0)
+    distance = c.emit("abs", [c.emit("sub", [c.build.constant(places), best])])
+    one = c.build.constant(np.array(1))
+    hit = c.emit("sub", [one, c.emit("min", [distance, one])])
+    return c.view(c.emit("cast", [hit], to=c.build.type(x).dtype.value), c.shape())
 
 
 def _softmax(c: Call, x: str, axis: int) -> str:

@@ -15,6 +15,8 @@ from opml.errors import ModelError, OpmlError, UnsupportedError
 from opml.graph import Node
 from opml.lowering.builder import Builder
 from opml.lowering.call import RULES, Call
+from opml.lowering.counts import carry_counts
+from opml.lowering.empty import empty_results
 from opml.lowering.floats import narrowed, widened
 from opml.reader import OnnxGraph, onnx_type, operator_name, read_function
 
@@ -65,9 +67,13 @@ def _operators(body: FunctionProto) -> Iterable[str]:
 
 
 def _by_rule(call: Call) -> Sequence[str]:
-    results = RULES[call.op](call)
+    if (nothing := empty_results(call)) is not None:
+        return nothing
+    rule = RULES[call.op](call)
     _refuse_rest(call)
-    return [results] if isinstance(results, str) else results
+    results = [rule] if isinstance(rule, str) else rule
+    carry_counts(call, results)
+    return results
 
 
 def _refuse_rest(call: Call) -> None:

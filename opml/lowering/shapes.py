@@ -7,7 +7,8 @@ import numpy as np
 from opml.errors import UnsupportedError
 from opml.graph import Array, DType
 from opml.lowering.call import Call, lowers
-from opml.lowering.linear import broadcast_shape, few_bits, pick
+from opml.lowering.indexing import take
+from opml.lowering.linear import broadcast_shape
 
 
 @lowers("Identity")
@@ -121,95 +122,22 @@ def constant_of_shape(c: Call) -> str:
     value = c.constant(1, "value") if c.optional(1) else np.zeros(1, np.float32)
     if min(shape, default=0) < 0 or value.size != 1:
         raise UnsupportedError(f"shape {shape} with {value.size} values")
-    _take(c, prod(shape) * value.dtype.itemsize)
+    take(c, prod(shape) * value.dtype.itemsize)
     return c.build.constant(np.full(shape, value.reshape(()), value.dtype))
-
-
-def _take(c: Call, nbytes: int) -> None:
-    if not c.build.budget.take(nbytes):
-        raise UnsupportedError("the model's constants grow beyond what its file may unfold to")
-
-
-@lowers("Gather")
-def gather(c: Call) -> str:
-    """From a constant, or with one constant index: a slice. Copies only, so numpy's bits are the definition's."""
-    x, axis = c.input(), c.axis(c.integer("axis", 0), c.rank())
-    if axis == 0 and (weights := few_bits(c, x, (1, 0))):
-        return pick(c, c.input(1), weights)
-    indices = c.constant(1, "indices")
-    if indices.dtype not in (np.int64, np.int32):
-        raise UnsupportedError("input 'indices' is no tensor of int64")
-    size = c.shape()[axis]
-    if indices.size and not -size <= indices.min() <= indices.max() < size:
-        raise UnsupportedError(f"an index is outside of axis {axis} of {list(c.shape())}")
-    indices = np.where(indices < 0, indices + size, indices)
-    shape = [*c.shape()[:axis], *indices.shape, *c.shape()[axis + 1 :]]
-    value = c.build.value(x)
-    if value is not None:
-        _take(c, prod(shape) * value.dtype.itemsize)
-        return c.build.constant(np.take(value, indices, axis))
-    flat = [int(index) for index in indices.reshape(-1)]
-    if not flat:
-        raise UnsupportedError("no index at all")
-    step = flat[1] - flat[0] if len(flat) > 1 else 1
-    if step < 1 or flat != list(range(flat[0], flat[0] + step * len(flat), step)):
-        parts = [_slice(c, x, [(axis, index, 1, 1)]) for index in flat]
-        return c.view(c.build.concat(parts, axis), shape)
-    return c.view(_slice(c, x, [(axis, flat[0], step, len(flat))]), shape)
-
-
-@lowers("Slice")
-def slice_(c: Call) -> str:
-    """Starts, ends, axes and steps: attributes before operator set 10, then constant inputs. Clamped like Python's."""
-    x, shape = c.input(), c.shape()
-    starts, ends = c.attr_or_input("starts", 1, 10), c.attr_or_input("ends", 2, 10)
-    axes, steps = c.attr_or_input("axes", 3, 10), None
-    if c.opset >= 10 and c.optional(4):
-        steps = c.constant_ints(4, "steps")
-    if starts is None or ends is None:
-        raise UnsupportedError("'starts' or 'ends' is missing")
-    axes = list(range(len(starts))) if axes is None else [c.axis(axis, len(shape)) for axis in axes]
-    steps = [1] * len(starts) if steps is None else steps
-    if not len(starts) == len(ends) == len(axes) == len(steps) or len(set(axes)) != len(axes) or len(axes) > len(shape):
-        raise UnsupportedError("'starts', 'ends', 'axes' and 'steps' do not belong together")
-    parts = []
-    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        if step == 0:
-            raise UnsupportedError("a step of 0")
-        taken = range(*slice(start, end, step).indices(shape[axis]))
-        parts.append((axis, taken.start if taken else 0, taken.step, len(taken)))
-    value = c.build.value(x)
-    if value is not None:
-        for axis, start, step, count in parts:
-            value = np.take(value, start + step * np.arange(count), axis)
-        _take(c, value.nbytes)
-        return c.build.constant(value)
-    return _slice(c, x, parts)
-
-
-def _slice(c: Call, x: str, parts: list[tuple[int, int, int, int]]) -> str:
-    """`count` elements from `start` on with a step, along each of some axes: (axis, start, step, count)."""
-    shape = list(c.build.shape(x))
-    starts, steps, counts = [0] * len(shape), [1] * len(shape), shape.copy()
-    for axis, start, step, count in parts:
-        if count == 0:
-            raise UnsupportedError("a slice without elements")
-        starts[axis], steps[axis], counts[axis] = start, step, count
-    if counts == shape and min(steps, default=1) > 0:
-        return x
-    return c.emit("slice", [x], starts=starts, steps=steps, sizes=counts)
 
 
 @lowers("Expand")
 def expand(c: Call) -> str:
     shape = c.constant_ints(1, "shape")
-    if min(shape, default=1) < 1:
+    if min(shape, default=0) < 0:
         raise UnsupportedError(f"shape {shape}")
     target = broadcast_shape(c.shape(), tuple(shape))
     x, source = c.input(), c.shape()
+    if 0 in target:
+        return c.build.constant(np.zeros(target, c.build.type(x).dtype.numpy))
     value = c.build.value(x)
     if value is not None:
-        _take(c, prod(target) * value.dtype.itemsize)
+        take(c, prod(target) * value.dtype.itemsize)
         return c.build.constant(np.broadcast_to(value, target))
     x = c.view(x, (1,) * (len(target) - len(source)) + source)
     return x if c.build.shape(x) == target else c.emit("expand", [x], shape=list(target))

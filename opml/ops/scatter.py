@@ -24,6 +24,7 @@ from opml.ops.base import (
     jit,
     leaf_elements,
     load_int,
+    order_flip,
     out_address,
     param,
     store_int,
@@ -32,7 +33,6 @@ from opml.ops.checks import axis_attr, flag_attr, only, refuse, take_dtype, take
 from opml.ops.gather import INDICES, wrapped
 from opml.ops.movement import MAX_RANK, copy_run
 from opml.ops.rows import middle
-from opml.ops.sort import order_flip
 from vm.guest.intrinsics import load_f32, store_f32, udiv, urem, wrap_add, wrap_mul
 
 REDUCTIONS = ("none", "add", "mul", "min", "max")

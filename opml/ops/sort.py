@@ -20,6 +20,7 @@ from opml.ops.base import (
     input_address,
     jit,
     load_int,
+    order_flip,
     out_address,
     param,
     store_int,
@@ -30,12 +31,6 @@ from vm.guest.intrinsics import load_i32, load_i64, store_i64, udiv, urem
 
 LEAF = 4
 ORDERED = tuple(d for d in DType if d is DType.FLOAT32 or d.numpy.kind in "iub")
-
-
-@jit
-def order_flip(dtype):  # type: ignore[no-untyped-def]
-    """What an element as `load_int` gives it is xored with to be ordered by a signed comparison."""
-    return 0
 
 
 @jit

@@ -129,5 +129,16 @@ def _check_outputs(graph: Graph, known: set[str]) -> None:
         if roots[name] in taken:
             raise ModelError(f"the output {name!r} has no bytes of its own")
         taken.add(roots[name])
+    _check_counts(graph)
     if extra := set(graph.types) - known:
         raise ModelError(f"a type is given for {min(extra)!r}, which does not exist")
+
+
+def _check_counts(graph: Graph) -> None:
+    for name, count in graph.counts.items():
+        if name not in graph.outputs or count.tensor not in graph.outputs:
+            raise ModelError(f"{count.tensor!r} counts {name!r}, and both are not outputs")
+        if graph.types[count.tensor] != TensorType(DType.INT64, (1,)):
+            raise ModelError(f"the count {count.tensor!r} is no int64 [1]")
+        if not 0 <= count.axis < len(graph.types[name].shape):
+            raise ModelError(f"the output {name!r} has no axis {count.axis} to be counted")
