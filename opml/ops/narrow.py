@@ -95,3 +95,51 @@ def make_narrow(integers: bool, multiply: bool) -> Callable[..., Any]:
         return types.void(*[types.int64] * 3, *[types.float32] * 3, types.int64), codegen
 
     return narrow
+
+
+def make_rows(signed: bool) -> Callable[..., Any]:
+    """An intrinsic `(source, row, n, zeros, target, pitch)`: n rows of 16 bytes as floats, less 16 zeros."""
+
+    @intrinsic
+    def rows(typingctx: Any, source: Any, row: Any, n: Any, zeros: Any, target: Any, pitch: Any) -> Any:
+        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+            source, row, n, zeros, target, pitch = args
+            zero = load_vector(builder, zeros)
+
+            def body(i: ir.Value) -> None:
+                k = builder.lshr(i, I64(4))
+                loaded = builder.load(_bytes_at(builder, builder.add(source, builder.mul(k, row))))
+                loaded.align = 1
+                wide = builder.sext(loaded, WORDS) if signed else builder.zext(loaded, WORDS)
+                value = builder.fsub(builder.sitofp(wide, VECTOR), zero)
+                at = builder.add(target, builder.mul(k, pitch))
+                builder.store(value, vector_pointer(builder, at)).align = 4
+
+            _each(builder, n, body)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 6), codegen
+
+    return rows
+
+
+@intrinsic
+def add_integers(typingctx: Any, sums: Any, totals: Any, chunks: Any) -> Any:
+    """Adds 16 * chunks floats that are integers below 2^31 to as many int32, modulo 2^32."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        sums, totals, chunks = args
+
+        def body(i: ir.Value) -> None:
+            offset = builder.mul(i, I64(4))
+            value = builder.fptosi(load_vector(builder, builder.add(sums, offset)), WORDS)
+            pointer = vector_pointer(builder, builder.add(totals, offset))
+            before = builder.load(pointer)
+            before.align = 4
+            total = builder.add(builder.bitcast(before, WORDS), value)
+            builder.store(builder.bitcast(total, VECTOR), pointer).align = 4
+
+        _each(builder, chunks, body)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 3), codegen

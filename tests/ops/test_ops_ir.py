@@ -96,6 +96,7 @@ CODES = {
     "softmax": 64, "argmax": 65, "reduce_sum": 66, "reduce_mean": 67, "reduce_max": 68, "reduce_min": 69,
     "transpose": 80, "concat": 81, "copy": 82, "slice": 83, "pad": 84, "expand": 85, "cast": 96,
     "dequantize": 416, "quantize": 417, "qmatmul": 418, "qgather": 419,
+    "matmul_int": 420, "conv_int": 421,
     "rotary": 480,
     "gather": 288, "gather_elements": 289, "gather_nd": 290, "scatter_elements": 292, "scatter_nd": 293,
     "tensor_scatter": 294, "one_hot": 300, "trilu": 301, "reverse_sequence": 302, "rank": 304, "order": 305,

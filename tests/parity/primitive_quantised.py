@@ -1,7 +1,8 @@
 """Cases of the primitives on small integers and on constants of few bits."""
 
 from hypothesis import strategies as st
-from primitive_base import Array, Draw, Sample, case, shape, values
+from primitive_base import Array, Draw, Sample, case, present, shape, values
+from primitive_linear import window
 
 from opml.ops import quantise
 from opml.ops.base import Attrs
@@ -77,3 +78,41 @@ def quantize(draw: Draw, op: str) -> Sample:
         attrs["bits"] = draw(st.sampled_from((2, 4, 8)))
     inputs = [values(draw, draw(st.sampled_from(("float32", "int32"))), size), values(draw, "float32", parts)]
     return Sample([*inputs, values(draw, dtype, parts)] if draw(st.booleans()) else inputs, attrs)
+
+
+BYTES = st.sampled_from(("int8", "uint8"))
+
+
+def zero_point(draw: Draw, dtype: str, size: int) -> Array | None:
+    """One zero point, or as many as there are rows, columns or channels, or none."""
+    count = draw(st.sampled_from(((), (1,), (size,))))
+    return present(draw, values(draw, dtype, count))
+
+
+def cut(inputs: list[Array | None]) -> list[Array | None]:
+    while inputs[-1] is None:
+        inputs.pop()
+    return inputs
+
+
+@case("matmul_int")
+def matmul_int(draw: Draw, op: str) -> Sample:
+    m, n = draw(st.integers(1, 5)), draw(st.sampled_from((1, 3, 8, 17, 40)))
+    k = draw(st.sampled_from((1, 2, 5, 17, 259)))
+    left, right = draw(BYTES), draw(BYTES)
+    batch = draw(st.sampled_from(((), (2,))))
+    a = values(draw, left, (*draw(st.sampled_from(((), batch))), m, k))
+    b = values(draw, right, (*draw(st.sampled_from(((), batch))), k, n))
+    return Sample(cut([a, b, zero_point(draw, left, m), zero_point(draw, right, n)]), {})
+
+
+@case("conv_int")
+def conv_int(draw: Draw, op: str) -> Sample:
+    group, channels, out = (draw(st.integers(1, 2)) for _ in range(3))
+    height, width = draw(st.integers(1, 5)), draw(st.integers(1, 5))
+    kernel, attrs = window(draw, height, width, pooling=False)
+    left, right = draw(BYTES), draw(BYTES)
+    x = values(draw, left, (draw(st.integers(1, 2)), channels * group, height, width))
+    w = values(draw, right, (out * group, channels, *kernel))
+    inputs = [x, w, zero_point(draw, left, 1), zero_point(draw, right, out * group)]
+    return Sample(cut(inputs), {**attrs, "group": group}, (1,))
