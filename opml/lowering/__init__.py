@@ -19,6 +19,7 @@ from opml.lowering import (  # noqa: F401  (register rules)
     linear,
     linear_attention,
     normalisation,
+    qlinear,
     quantised,
     recurrent,
     reduction,
