@@ -1,5 +1,6 @@
 """What `opml inspect` shows, as plain values: operators, tensors, memory map and roots of an image."""
 
+from dataclasses import asdict
 from typing import Any
 
 from opml.graph import TensorType
@@ -12,7 +13,9 @@ def describe(image: Image) -> dict[str, Any]:
     """A JSON-like description. Addresses are integers, hashes 0x-hex, shapes lists.
 
     Keys: name, model_id, header, inputs, outputs, nodes (in order), tensors (by address), sections (guest, table,
-    constants), regions (input, output), tiles, max_tile_steps, max_steps, arena_bytes (happy path).
+    constants), regions (input, output), tiles, max_tile_steps, max_steps, arena_bytes (happy path), repeat (count,
+    length, histories, tiles per iteration; None where the program is not repeated: else nodes and addresses are those
+    of the first iteration).
     """
     program = image.program
     return {
@@ -43,8 +46,8 @@ def describe(image: Image) -> dict[str, Any]:
                 "kind": tensor.kind.value,
                 **_type(tensor.type),
                 "address": tensor.address,
-                "level": tensor.level,
-                "bytes": tensor.type.nbytes,
+                "level": tensor.span,
+                "bytes": tensor.nbytes,
             }
             for tensor in sorted(program.tensors.values(), key=lambda tensor: tensor.address)
         ],
@@ -58,6 +61,7 @@ def describe(image: Image) -> dict[str, Any]:
         "max_steps": program.max_steps,
         "constant_bytes": sum(t.type.nbytes for t in program.tensors.values() if t.kind is Kind.CONSTANT),
         "arena_bytes": make_plan(program).size,
+        "repeat": asdict(program.repeat) | {"tiles": program.body_tiles} if program.repeat else None,
     }
 
 

@@ -1,7 +1,7 @@
 """The model as a user holds it: run it, inspect it, save it, and follow an inference into its memory."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from vm.merkle import subtree_root
 
 if TYPE_CHECKING:
     from opml.evidence.receipt import ClaimJson, Receipt
+    from opml.generation import Generation
 
 
 class Model:
@@ -70,6 +71,23 @@ class Model:
         """
         outputs = self.engine.run(inputs, threads)
         return outputs if raw else cut_outputs(self.image.program.graph.counts, outputs)
+
+    def generate(
+        self,
+        prompt: Sequence[int],
+        max_new: int | None = None,
+        each: Callable[[int], object] | None = None,
+        threads: int | None = None,
+    ) -> "Generation":
+        """Goes on with a prompt of token ids: at most `max_new` tokens, as far as there is room, up to an end token.
+
+        `each` is told every new token as soon as it is known, and ends the generation by returning true. The result
+        has the tokens and the inference that can be claimed. Raises InputError where the model does not generate
+        (`opml.generation`) or the prompt is not of its vocabulary.
+        """
+        from opml.generation import generate  # here: few models do
+
+        return generate(self, prompt, max_new, each, threads)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the image. Raises ImageError where that fails; an older file is then kept."""

@@ -31,7 +31,7 @@ from opml.errors import ModelError, UnsupportedError
 from opml.graph import Array, Attribute, DType, Graph, Node, TensorType
 from vm.constants import SCRATCH_BASE
 
-MIN_OPSET = 7
+MIN_OPSET = 6
 MAX_OPSET: int = onnx.defs.onnx_opset_version()
 MAX_FILE_BYTES = 1 << 31
 MAX_NODES = 1 << 16
@@ -226,7 +226,11 @@ def _check_text(message: Message) -> None:
 
 
 def _opset(imports: Iterable[OperatorSetIdProto], what: str = "the model") -> int:
+    imports = list(imports)
     versions = {entry.version for entry in imports if entry.domain in _DOMAINS}
+    if imports and not versions:
+        domains = ", ".join(sorted({entry.domain for entry in imports}))
+        raise UnsupportedError(f"{what} uses {domains} alone", "opml reads models of the operator set ai.onnx")
     if len(versions) != 1:
         raise ModelError(f"{what} must import exactly one version of the operator set ai.onnx")
     (version,) = versions

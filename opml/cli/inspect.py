@@ -74,6 +74,8 @@ def _print_memory(described: dict[str, Any]) -> None:
 def _print_header(described: dict[str, Any]) -> None:
     # No table: it would cut the ids, which are to be copied, to the width of the terminal.
     rows = {"model_id": described["model_id"], **described["header"]}
+    if repeat := described["repeat"]:
+        rows["repeated"] = f"up to {repeat['count']} times {repeat['tiles']} tiles, as {repeat['length']} says"
     width = max(map(len, rows))
     for name, value in rows.items():
         text = f"{value:#x}" if name in ("input_address", "output_address") else value

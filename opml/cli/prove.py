@@ -8,6 +8,7 @@ import numpy as np
 
 from opml.chain.units import GWEI
 from opml.checked import ensure_checked
+from opml.cli.generate import Prompt, generate_options
 from opml.cli.moves import describe
 from opml.cli.options import (
     console,
@@ -52,6 +53,7 @@ from opml.prover import PostedClaim, defend_claim, input_of, own_claim, post_cla
     "can check the claim: it is for a consumer who has them.",
 )
 @party_option
+@generate_options
 @receipt_options
 @poll_option
 @json_option
@@ -73,6 +75,7 @@ def command(
     input_uri: str | None,
     party: str | None,
     wanted: Wanted,
+    prompt: Prompt,
     poll: float,
     as_json: bool,
 ) -> None:
@@ -89,6 +92,7 @@ def command(
       opml prove model.opml --input image.npy --rpc http://127.0.0.1:8545 --detach
       opml prove model.opml --claim 0x2c21… --rpc http://127.0.0.1:8545
       opml prove model.opml --input image.npy --receipt claim.json
+      opml prove decoder.opml --generate --prompt-ids 1,15,7 --max-tokens 20
       opml prove model.opml --input image.npy --input-uri https://example.org/image --rpc http://127.0.0.1:8545
 
     With --claim, --input is needed if the claim's input is not on chain; --for defends the claim of another account,
@@ -96,8 +100,10 @@ def command(
 
     The key is read from the environment variable OPML_KEY (or --key-env), or from a --keystore file.
     """
-    if claim_text is None and not input_files:
-        raise InputError("give either --input, to claim, or --claim, to go on defending")
+    if claim_text is None and not input_files and not prompt:
+        raise InputError("give either --input or --generate, to claim, or --claim, to go on defending")
+    if claim_text and prompt:
+        raise InputError("--generate makes a new claim; --claim is about one that is there")
     if claim_text is None and party:
         raise InputError("a claim is posted by the prover itself", "--for goes with --claim, to defend it")
     if claim_text and input_uri is not None:
@@ -111,10 +117,16 @@ def command(
     with progress() as bar:
         bar.add_task(f"loading {model.name}", total=None)
         loaded = load(model, window=window, clock=clock, one_phase=one_phase, dims=dims)
-    posted, outputs, given = None, None, None
+    wanted.check_model(loaded)
+    posted, outputs, given, said = None, None, None, None
     if claim_text is None:
         uris = (uri, input_uri)
-        posted, inference = _post(session, account, loaded, input_files, nonce, uris, keep_tensors=bool(wanted))
+        if prompt:
+            done = prompt.run(loaded, show=not as_json)
+            inference, said = done.inference, done.tokens
+        else:
+            inference = _run(loaded, input_files, keep_tensors=bool(wanted))
+        posted = _post(session, account, inference, nonce, uris)
         given = inference.posted
         claim_id, outputs = posted.claim_id, inference.outputs
         digest = wanted.write_claimed(inference, session.client, claim_id)
@@ -128,13 +140,14 @@ def command(
         "contract": session.client.address,
         "prover": party or account.address,
         "outputs": outputs,
+        **({"tokens": said} if said else {}),
         "registered": receipt_json(posted.registered) if posted else None,
         "claimed": receipt_json(posted.claimed) if posted else None,
         "receipt": digest,
     }
     if not as_json:
         click.echo(f"claim 0x{claim_id.hex()}")
-        for name, value in (outputs or {}).items():
+        for name, value in ({} if said else outputs or {}).items():
             click.echo(f"{name} {np.array2string(value, threshold=20)}")
     if detach:
         if as_json:
@@ -178,25 +191,22 @@ def _resume(model: Path, claim_id: bytes) -> str:
     return shlex.join(words)
 
 
-def _post(
-    session: Session,
-    account: object,
-    loaded: Model,
-    files: tuple[str, ...],
-    nonce: int | None,
-    uris: tuple[str, str | None],
-    *,
-    keep_tensors: bool,
-) -> tuple[PostedClaim, Inference]:
+def _run(loaded: Model, files: tuple[str, ...], *, keep_tensors: bool) -> Inference:
     with progress() as bar:
-        task = bar.add_task("running the model", total=None)
-        inference = loaded.infer(load_inputs(files, list(loaded.inputs)), keep_tensors=keep_tensors)
-        bar.update(task, description="first claim of this model here: comparing kernels with the machine")
+        bar.add_task("running the model", total=None)
+        return loaded.infer(load_inputs(files, list(loaded.inputs)), keep_tensors=keep_tensors)
+
+
+def _post(
+    session: Session, account: object, inference: Inference, nonce: int | None, uris: tuple[str, str | None]
+) -> PostedClaim:
+    with progress() as bar:
+        task = bar.add_task("first claim of this model here: comparing kernels with the machine", total=None)
         ensure_checked(inference)
         bar.update(task, description="posting the claim")
         posted = post_claim(session.client, account, inference, nonce=nonce, uri=uris[0], input_uri=uris[1])
     console.print(f"claimed with a bond of {session.client.prover_bond} wei, {posted.claimed.gas_used:,} gas")
-    return posted, inference
+    return posted
 
 
 def _return_to(

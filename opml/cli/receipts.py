@@ -13,7 +13,7 @@ from opml.errors import ChainError, EvidenceError, InputError
 if TYPE_CHECKING:
     from opml.chain.client import OpmlClient
     from opml.evidence.receipt import ClaimJson
-    from opml.model import Inference
+    from opml.model import Inference, Model
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,13 @@ class Wanted:
 
         if self.log is not None and self.log.exists():
             last_tree(self.log)
+
+    def check_model(self, model: "Model") -> None:
+        """The same once the model is known. UnsupportedError where there are no receipts for its kind."""
+        if self.file is not None:
+            from opml.evidence.record import require_receipts
+
+            require_receipts(model.image.program)
 
     def write(self, inference: "Inference") -> bytes | None:
         """Writes the receipt of a run; its digest. None where none is wanted. Raises ReceiptError."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opml.errors import UnsupportedError
 from opml.evidence.bundle import write_bundle
 from opml.evidence.log import open_log
 from opml.evidence.receipt import (
@@ -23,6 +24,7 @@ from opml.evidence.receipt import (
     unhex,
 )
 from opml.manifest import HeaderJson
+from opml.program import Program
 from vm.merkle import subtree_root
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ def make_receipt(
 ) -> Receipt:
     """The receipt of an inference; see `Inference.receipt`."""
     image = inference.model.image
+    require_receipts(image.program)
     header = image.header
     nodes = node_entries(inference)
     input_root = inference.input_root
@@ -81,6 +84,12 @@ def make_receipt(
         digest=to_hex(bytes(32)),
     )
     return draft.model_copy(update={"digest": to_hex(draft.made_digest())})
+
+
+def require_receipts(program: Program) -> None:
+    """Raises UnsupportedError for a program whose runs have no receipts: one that is repeated."""
+    if program.repeat is not None:
+        raise UnsupportedError("a model that generates has no receipts yet; a claim on chain needs none")
 
 
 def node_entries(inference: "Inference") -> list[NodeEntry]:

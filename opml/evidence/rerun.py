@@ -96,6 +96,8 @@ class Auditor:
             found = to_hex(self.model.model_id)
             message = f"the receipt is of model {self.receipt.model_id}, this is {found}"
             raise EvidenceError("model", message, "give the model that was run, with the same --dim")
+        if self.program.repeat is not None:
+            raise EvidenceError("model", "there are no receipts of a program that is repeated")
         if len(self.entries) != len(self.program.nodes):
             raise EvidenceError("nodes", f"the model has {len(self.program.nodes)} nodes, not {len(self.entries)}")
         for node, entry in zip(self.program.nodes, self.entries, strict=True):

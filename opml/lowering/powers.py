@@ -5,12 +5,16 @@ from opml.lowering.call import Call
 
 def power(c: Call, x: str, exponent: float) -> str:
     """x to a constant power."""
-    if exponent == 1:
-        return x
-    if exponent == 2:
-        return c.emit("mul", [x, x])
-    if exponent == 0.5:
-        return c.emit("sqrt", [x])
+    match exponent:
+        case 1:
+            return x
+        case 2:
+            return c.emit("mul", [x, x])
+        case 0.5:
+            return c.emit("sqrt", [x])
+        case 0.75:
+            half = c.emit("sqrt", [x])
+            return c.emit("mul", [half, c.emit("sqrt", [half])])
     return c.emit("pow", [x, c.build.scalar(exponent)])
 
 

@@ -59,24 +59,24 @@ def _reduced(c: Call, axes: list[int]) -> str:
     x, op = c.input(), REDUCTIONS[c.op][0]
     if c.build.type(x).dtype is DType.BOOL:
         number = c.emit("cast", [x], to=DType.INT32.value)
-        return c.emit("cast", [_along(c, op, number, axes)], to=DType.BOOL.value)
+        return c.emit("cast", [along(c, op, number, axes)], to=DType.BOOL.value)
     match c.op:
         case "ReduceL1":
             x = c.emit("abs", [x])
         case "ReduceL2" | "ReduceSumSquare":
             x = c.emit("mul", [x, x])
         case "ReduceLogSumExp":
-            most = _along(c, "reduce_max", x, axes, keep=True)
+            most = along(c, "reduce_max", x, axes, keep=True)
             # Infinities of one sign would leave NaN behind.
             most = c.emit("clip", [most], min=-LARGEST, max=LARGEST)
             x = c.emit("exp", [c.emit("sub", [x, most])])
-            total = c.emit("log", [_along(c, "reduce_sum", x, axes, keep=True)])
+            total = c.emit("log", [along(c, "reduce_sum", x, axes, keep=True)])
             return c.emit("add", [total, most])
         case "ReduceMean" if c.build.type(x).dtype is not DType.FLOAT32:
-            total = _along(c, "reduce_sum", x, axes)
+            total = along(c, "reduce_sum", x, axes)
             count = c.build.type(x).elements // c.build.type(total).elements
             return c.emit("div", [total, c.build.constant(np.array(count, c.build.type(x).dtype.numpy))])
-    x = _along(c, op, x, axes)
+    x = along(c, op, x, axes)
     if c.op in ("ReduceL2", "ReduceLogSum"):
         x = c.emit("sqrt" if c.op == "ReduceL2" else "log", [x])
     return x
@@ -85,7 +85,7 @@ def _reduced(c: Call, axes: list[int]) -> str:
 LARGEST = float(np.finfo(np.float32).max)
 
 
-def _along(c: Call, op: str, x: str, axes: list[int], keep: bool = False) -> str:
+def along(c: Call, op: str, x: str, axes: list[int], keep: bool = False) -> str:
     """A primitive reduction along any axes, which are left out or, with `keep`, get size 1."""
     shape = c.build.shape(x)
     if not axes:

@@ -13,6 +13,7 @@ from onnx import AttributeProto, FunctionProto, OperatorSetIdProto, TypeProto
 
 from opml.errors import ModelError, OpmlError, UnsupportedError
 from opml.graph import Node
+from opml.lowering.before7 import modernise
 from opml.lowering.builder import Builder
 from opml.lowering.call import RULES, Call
 from opml.lowering.counts import carry_counts
@@ -42,6 +43,7 @@ def lower_nodes(build: Builder, graph: OnnxGraph, names: Names, depth: int = 0) 
                 outputs = _expand(Call(build, node, graph.opset, given), graph, depth)
             else:
                 call = Call(build, node, graph.opset, widened(build, node.op, given))
+                call = call if graph.opset >= 7 else modernise(call)
                 results = _by_rule(call) if node.op in RULES else _expand(call, graph, depth)
                 outputs = narrowed(build, node.op, graph.opset, given, results)
         except OpmlError as error:

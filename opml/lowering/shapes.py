@@ -5,7 +5,6 @@ from math import prod
 import numpy as np
 
 from opml.errors import UnsupportedError
-from opml.graph import Array, DType
 from opml.lowering.call import Call, lowers
 from opml.lowering.indexing import take
 from opml.lowering.linear import broadcast_shape
@@ -17,14 +16,15 @@ def identity(c: Call) -> str:
 
 
 @lowers("Dropout")
-def dropout(c: Call) -> str:
-    """Nothing is dropped at inference."""
+def dropout(c: Call) -> tuple[str, str]:
+    """Nothing is dropped at inference: x, and where the mask is asked for a true for each element."""
     c.ignore("ratio", "seed")
     c.optional(1)
     training = c.optional(2)
     if training and (c.build.value(training) is None or c.constant(2, "training_mode").any()):
         raise UnsupportedError(f"input 'training_mode' ({training!r}): opml does not train")
-    return c.input()
+    asked = len(c.node.outputs) > 1 and c.node.outputs[1]
+    return c.input(), c.build.constant(np.ones(c.shape(), bool)) if asked else ""
 
 
 @lowers("Reshape")
@@ -141,33 +141,3 @@ def expand(c: Call) -> str:
         return c.build.constant(np.broadcast_to(value, target))
     x = c.view(x, (1,) * (len(target) - len(source)) + source)
     return x if c.build.shape(x) == target else c.emit("expand", [x], shape=list(target))
-
-
-@lowers("Pad")
-def pad(c: Call) -> str:
-    """Constant padding, not negative; the value is 0 by default."""
-    c.only("mode", "constant")
-    x, rank = c.input(), c.rank()
-    pads = c.attr_or_input("pads", 1, 11)
-    value: Array = np.zeros(1, np.float32)
-    if c.opset < 11:
-        value = np.array(c.number("value", 0.0), np.float32)
-    elif c.optional(2):
-        value = c.constant(2, "constant_value")
-        if value.size != 1 or value.dtype != c.build.type(x).dtype.numpy:
-            raise UnsupportedError(f"input 'constant_value' is no single {c.build.type(x).dtype.value}")
-    axes = (
-        [c.axis(axis, rank) for axis in c.constant_ints(3, "axes")]
-        if c.opset >= 18 and c.optional(3)
-        else list(range(rank))
-    )
-    if pads is None or len(pads) != 2 * len(axes) or len(set(axes)) != len(axes):
-        raise UnsupportedError(f"pads {pads} for {len(axes)} axes")
-    if min(pads, default=0) < 0:
-        raise UnsupportedError(f"pads {pads}: negative")
-    before, after = [0] * rank, [0] * rank
-    for position, axis in enumerate(axes):
-        before[axis], after[axis] = pads[position], pads[position + len(axes)]
-    number = value.reshape(()).item()
-    plain = float(number) if c.build.type(x).dtype is DType.FLOAT32 else int(number)
-    return c.emit("pad", [x], pads=[*before, *after], value=plain) if any(pads) else x

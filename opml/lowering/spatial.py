@@ -1,3 +1,3 @@
 """The rules for images and signals, from files of their own."""
 
-from opml.lowering import transposed, windows  # noqa: F401  (register rules)
+from opml.lowering import channel_norm, padding, regions, resize, signal, transposed, windows  # noqa: F401

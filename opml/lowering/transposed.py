@@ -137,10 +137,9 @@ def _piece(
     shape = (n, group, *phases, per_group, *counts)
     reads = [_reach(axis, geometry) for axis, (geometry, _) in zip(axes, runs, strict=True)]
     if any(read is None for read in reads):
-        flat = c.view(bias, (1, group, *[1] * len(phases), per_group, *[1] * len(counts))) if bias else ""
-        zeros = np.zeros(shape if not bias else (n, group, *phases, per_group, *counts), np.float32)
-        nothing = c.build.constant(zeros)
-        return c.emit("add", [nothing, flat]) if bias else nothing
+        ones = [1] * len(counts)
+        start = c.view(bias, (1, group, *ones, per_group, *ones)) if bias else c.build.scalar(0.0)
+        return c.emit("expand", [c.view(start, c.build.shape(start) or [1] * len(shape))], shape=list(shape))
     taken, pads = [read[0] for read in reads if read], [read[1] for read in reads if read]
     if any(start or end != axis.size for (start, end), axis in zip(taken, axes, strict=True)):
         starts, sizes = [0, 0, *(start for start, _ in taken)], [n, channels, *(e - s for s, e in taken)]

@@ -14,7 +14,7 @@ from opml.ops import OPS, evaluate, type_of
 from opml.ops.base import Attrs
 from vm.constants import LEAF_BYTES
 
-FREE_BYTES = 1 << 26
+FREE_BYTES = 1 << 30
 MAX_STEPS = 1 << 36
 
 

