@@ -7,6 +7,7 @@ from opml.graph import Array, Graph
 from opml.image import Image, build_image
 from opml.lowering import lower
 from opml.passes import run_passes
+from opml.pins import Pins
 from opml.program import Program, build_program
 from opml.reader import read_onnx
 from opml.terms import CLOCK, WINDOW
@@ -14,20 +15,21 @@ from opml.terms import CLOCK, WINDOW
 
 def compile_graph(
     source: str | os.PathLike[str] | bytes,
-    dims: Mapping[str, int] | None = None,
+    dims: Pins | None = None,
     values: Mapping[str, Array] | None = None,
 ) -> Graph:
     """The graph of primitives of an ONNX file or its bytes.
 
-    `dims` pins dynamic dimensions by name; `values` makes inputs constants of the model. Raises ModelError where the
-    file is not a sound model, UnsupportedError where opml does not have what it uses.
+    `dims` pins dynamic dimensions by name, to a number, or inputs by name, to a whole shape; `values` makes inputs
+    constants of the model. Raises ModelError where the file is not a sound model, UnsupportedError where opml does not
+    have what it uses.
     """
     return run_passes(lower(read_onnx(source, dims, values)))
 
 
 def compile_program(
     source: str | os.PathLike[str] | bytes,
-    dims: Mapping[str, int] | None = None,
+    dims: Pins | None = None,
     values: Mapping[str, Array] | None = None,
 ) -> Program:
     """The laid-out program; enough for inference. Raises as `compile_graph`."""
@@ -40,7 +42,7 @@ def compile_onnx(
     window: int = WINDOW,
     clock: int = CLOCK,
     one_phase: bool = False,
-    dims: Mapping[str, int] | None = None,
+    dims: Pins | None = None,
     values: Mapping[str, Array] | None = None,
     guest: bytes | None = None,
 ) -> Image:

@@ -16,6 +16,7 @@ from opml.graph import Array, TensorType
 from opml.header import ModelHeader
 from opml.image import Image, write_image
 from opml.model_memory import constant_regions, input_bytes, model_memory, output_bytes, output_root, read_input
+from opml.pins import Pins
 from opml.terms import CLOCK, WINDOW
 from opml.validator import open_image
 from vm.merkle import subtree_root
@@ -201,18 +202,21 @@ def load(
     window: int = WINDOW,
     clock: int = CLOCK,
     one_phase: bool = False,
-    dims: Mapping[str, int] | None = None,
+    dims: Pins | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
     rehash: bool = True,
 ) -> Model:
     """A model from an ONNX file, which is compiled, or from an image (`.opml`), which is validated.
 
-    `window` and `clock` (seconds) and `one_phase` are part of a model's id; an image brings its own. `dims`
-    pins an ONNX file's dynamic dimensions by name. `rehash=False`
-    believes an image's root: enough to run it, never to bond on it. Raises ModelError, UnsupportedError, ImageError.
+    `window` and `clock` (seconds) and `one_phase` are part of a model's id; an image brings its own. `dims` pins an
+    ONNX file's dynamic dimensions by name, `shapes` the whole shapes of its inputs. `rehash=False` believes an image's
+    root: enough to run it, never to bond on it. Raises ModelError, UnsupportedError, ImageError.
     """
     file = Path(path)
     if not file.is_file():
         raise ModelError(f"{file}: no such file", "name an ONNX file or an image made by `opml compile`")
     if file.suffix == ".opml":
         return Model(open_image(file, rehash=rehash))
-    return Model(compile_onnx(file, window=window, clock=clock, one_phase=one_phase, dims=dims))
+    return Model(
+        compile_onnx(file, window=window, clock=clock, one_phase=one_phase, dims={**(dims or {}), **(shapes or {})})
+    )

@@ -1,15 +1,14 @@
 """ONNX file → graph of ONNX operators.
 
 The file is believed in nothing: what the format forbids is a ModelError, what opml does not have an UnsupportedError,
-both with the name of what is meant. Nothing outside the given file is ever opened, and no more memory is asked for
-than the file itself holds. `value_info` is not read: shapes are inferred again when the graph is lowered.
+both with the name of what is meant. Nothing outside the given file and its folder is ever opened, and no more memory is
+asked for than the files themselves hold. `value_info` is not read: shapes are inferred again when the graph is lowered.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
-from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -19,57 +18,36 @@ from google.protobuf.message import DecodeError, Message
 from onnx import (
     AttributeProto,
     FunctionProto,
+    GraphProto,
     ModelProto,
     NodeProto,
     OperatorSetIdProto,
-    TensorProto,
     TypeProto,
     ValueInfoProto,
 )
 
 from opml.errors import ModelError, UnsupportedError
+from opml.external import ExternalFiles
 from opml.graph import Array, Attribute, DType, Graph, Node, TensorType
-from vm.constants import SCRATCH_BASE
+from opml.pins import Pins, pin_inputs
+from opml.tensors import NARROW, check_shape, narrow_dtype, read_tensor
 
 MIN_OPSET = 6
 MAX_OPSET: int = onnx.defs.onnx_opset_version()
 MAX_FILE_BYTES = 1 << 31
 MAX_NODES = 1 << 16
-MAX_RANK = 16
+# Graphs within attributes of nodes within graphs.
+MAX_DEPTH = 16
 # An image's manifest holds names of up to 4096 characters, and passes lengthen them.
 MAX_NAME = 1024
 _DOMAINS = ("", "ai.onnx")
 
-_DTYPES = {
-    int(TensorProto.FLOAT): DType.FLOAT32,
-    TensorProto.INT64: DType.INT64,
-    TensorProto.INT32: DType.INT32,
-    TensorProto.INT8: DType.INT8,
-    TensorProto.UINT8: DType.UINT8,
-    TensorProto.BOOL: DType.BOOL,
-    TensorProto.INT16: DType.INT16,
-    TensorProto.UINT16: DType.UINT16,
-    TensorProto.UINT32: DType.UINT32,
-    TensorProto.UINT64: DType.UINT64,
-    TensorProto.FLOAT16: DType.FLOAT16,
-    TensorProto.BFLOAT16: DType.BFLOAT16,
-    TensorProto.DOUBLE: DType.FLOAT64,
-}
-# Where a TensorProto keeps elements that are not in `raw_data`, and as what; the others in `int32_data`.
-_FIELDS: dict[DType, tuple[str, type[np.generic]]] = {
-    DType.FLOAT32: ("float_data", np.float32),
-    DType.INT64: ("int64_data", np.int64),
-    DType.FLOAT64: ("double_data", np.float64),
-    DType.UINT32: ("uint64_data", np.uint64),
-    DType.UINT64: ("uint64_data", np.uint64),
-}
-# Integers of fewer than eight bits have a byte each here; lowering packs constants again, where it matters.
-_NARROW = {
-    int(TensorProto.INT4): (DType.INT8, 4),
-    TensorProto.UINT4: (DType.UINT8, 4),
-    TensorProto.INT2: (DType.INT8, 2),
-    TensorProto.UINT2: (DType.UINT8, 2),
-}
+
+@dataclass(frozen=True)
+class OnnxNode(Node):
+    """A node. `graphs` are its attributes that are graphs, which may read names of the graphs around them."""
+
+    graphs: "dict[str, OnnxGraph]" = dataclass_field(default_factory=dict)
 
 
 @dataclass
@@ -83,58 +61,94 @@ class OnnxGraph(Graph):
     opset: int = MAX_OPSET
     functions: dict[str, FunctionProto] = dataclass_field(default_factory=dict)
     narrow: dict[str, int] = dataclass_field(default_factory=dict)
+    files: ExternalFiles = dataclass_field(default_factory=ExternalFiles, repr=False, compare=False)
+    outer: "OnnxGraph | None" = dataclass_field(default=None, repr=False, compare=False)
+    depth: int = 0
 
-
-def onnx_type(dtype: DType) -> int:
-    """The ONNX type number of an element type."""
-    return next(number for number, known in _DTYPES.items() if known is dtype)
-
-
-def narrow_dtype(number: int, what: str) -> tuple[DType, int]:
-    """As `onnx_dtype`, with int4 and the like as bytes, and the bits of their elements (0 for other dtypes)."""
-    return _NARROW[number] if number in _NARROW else (onnx_dtype(number, what), 0)
-
-
-def onnx_dtype(number: int, what: str) -> DType:
-    """The element type of an ONNX type number; UnsupportedError naming `what` where opml does not have it."""
-    if number in _DTYPES:
-        return _DTYPES[number]
-    name = TensorProto.DataType.Name(number).lower() if number in TensorProto.DataType.values() else str(number)
-    known = ", ".join(dtype.value for dtype in DType)
-    raise UnsupportedError(f"{what} has element type {name}", f"opml has {known}")
+    def knows(self, name: str) -> bool:
+        """Whether a name has been defined so far, here or in a graph around this one."""
+        return name in self.types or (self.outer is not None and self.outer.knows(name))
 
 
 def read_onnx(
     source: str | os.PathLike[str] | bytes,
-    dims: Mapping[str, int] | None = None,
+    dims: Pins | None = None,
     values: Mapping[str, Array] | None = None,
 ) -> OnnxGraph:
-    """Reads a model from a file or from its bytes. `dims` pins dynamic dimensions of inputs by name.
+    """Reads a model from a file or from its bytes. `dims` pins dynamic dimensions, or inputs' whole shapes, by name.
 
     `values` makes inputs constants, part of the model: what a shape or a branch depends on cannot be an input.
 
     Raises ModelError where the file is not a sound model, UnsupportedError where opml does not have what it uses.
     """
     model = _parse(source if isinstance(source, bytes) else _read(Path(source)))
-    opset = _opset(model.opset_import)
+    files = ExternalFiles(None if isinstance(source, bytes) else Path(source).parent)
     proto = model.graph
-    if len(proto.node) > MAX_NODES:
-        raise UnsupportedError(f"{len(proto.node)} nodes; opml has room for {MAX_NODES}")
-    if proto.sparse_initializer:
-        raise UnsupportedError("sparse initialisers")
-
-    _check_name(proto.name)
-    graph = OnnxGraph(proto.name, [], [], [], {}, {}, opset=opset, functions=_functions(model))
-    for tensor in proto.initializer:
-        _define(graph, tensor.name, "initialiser")
-        _add_constant(graph, tensor.name, read_tensor(tensor, f"initialiser {tensor.name!r}"))
-        if tensor.data_type in _NARROW:
-            graph.narrow[tensor.name] = _NARROW[tensor.data_type][1]
+    functions = _functions(model)
+    graph = OnnxGraph(
+        proto.name, [], [], [], {}, {}, opset=_opset(model.opset_import), functions=functions, files=files
+    )
+    _read_initialisers(graph, proto)
     _read_inputs(graph, proto.input, dims or {}, values or {})
-    for index, node in enumerate(proto.node):
-        _read_node(graph, node, f"{node.op_type} {node.name or f'number {index}'!r}")
+    _read_nodes(graph, proto.node, None)
     _read_outputs(graph, [output.name for output in proto.output])
     return graph
+
+
+def _read_body(proto: GraphProto, outer: OnnxGraph, attrs: Mapping[str, AttributeProto] | None, what: str) -> OnnxGraph:
+    """A graph in an attribute. Its inputs have no types: they are what the node around it makes of them."""
+    depth = outer.depth + 1
+    if depth > MAX_DEPTH:
+        raise UnsupportedError(f"{what}: graphs lie within each other more than {MAX_DEPTH} deep")
+    graph = OnnxGraph(
+        proto.name,
+        [],
+        [],
+        [],
+        {},
+        {},
+        opset=outer.opset,
+        functions=outer.functions,
+        files=outer.files,
+        outer=outer,
+        depth=depth,
+    )
+    _read_initialisers(graph, proto)
+    for value in proto.input:
+        _define(graph, value.name, f"input of {what}")
+        graph.types[value.name] = UNKNOWN
+        graph.inputs.append(value.name)
+    _read_nodes(graph, proto.node, attrs)
+    for output in proto.output:
+        if not graph.knows(output.name):
+            raise ModelError(f"{what}: nothing computes the output {output.name!r}")
+        graph.outputs.append(output.name)
+    return graph
+
+
+def _read_initialisers(graph: OnnxGraph, proto: GraphProto) -> None:
+    _check_name(proto.name)
+    if proto.sparse_initializer:
+        raise UnsupportedError("sparse initialisers")
+    for tensor in proto.initializer:
+        _define(graph, tensor.name, "initialiser")
+        _add_constant(graph, tensor.name, read_tensor(tensor, f"initialiser {tensor.name!r}", graph.files))
+        if tensor.data_type in NARROW:
+            graph.narrow[tensor.name] = NARROW[tensor.data_type][1]
+
+
+def _read_nodes(
+    graph: OnnxGraph, nodes: Sequence[NodeProto], attrs: Mapping[str, AttributeProto] | None, of: str = ""
+) -> None:
+    if len(nodes) > MAX_NODES:
+        raise UnsupportedError(f"{len(nodes)} nodes{of}; opml has room for {MAX_NODES}")
+    for index, node in enumerate(nodes):
+        _read_node(
+            graph,
+            node if attrs is None else _bind(node, attrs),
+            f"{node.op_type} {node.name or f'number {index}'!r}{of}",
+            attrs,
+        )
 
 
 def _functions(model: ModelProto) -> dict[str, FunctionProto]:
@@ -163,15 +177,12 @@ def read_function(
     computes: bodies in schemas leave out what the call does not ask for. Raises as `read_onnx`.
     """
     what = f"the function {function.name!r}"
-    if len(function.node) > MAX_NODES:
-        raise UnsupportedError(f"{what} has {len(function.node)} nodes; opml has room for {MAX_NODES}")
     graph = OnnxGraph(function.name, [], [], [], {}, {}, opset=_opset(function.opset_import, what), functions=functions)
     for name in function.input:
         _define(graph, name, f"input of {what}")
         graph.inputs.append(name)
         graph.types[name] = UNKNOWN
-    for index, node in enumerate(function.node):
-        _read_node(graph, _bind(node, attrs), f"{node.op_type} {node.name or f'number {index}'!r} of {what}")
+    _read_nodes(graph, function.node, attrs, f" of {what}")
     graph.outputs = list(function.output)
     return graph
 
@@ -259,13 +270,10 @@ def _add_constant(graph: OnnxGraph, name: str, value: Array) -> None:
     graph.types[name] = TensorType(DType(value.dtype.name), value.shape)
 
 
-def _read_inputs(
-    graph: OnnxGraph, inputs: Iterable[ValueInfoProto], dims: Mapping[str, int], values: Mapping[str, Array]
-) -> None:
+def _read_inputs(graph: OnnxGraph, inputs: Iterable[ValueInfoProto], pins: Pins, values: Mapping[str, Array]) -> None:
     """Inputs that are initialisers too (all of them before IR 4, defaults since) are constants."""
     given = dict(values)
-    dynamic: dict[str, None] = {}
-    used: set[str] = set()
+    open_: list[ValueInfoProto] = []
     for value in inputs:
         if value.name in graph.constants:
             continue
@@ -279,27 +287,13 @@ def _read_inputs(
         if bits:
             graph.narrow[value.name] = bits
         if value.name in given:
-            _add_constant(graph, value.name, _given(tensor, dtype, given.pop(value.name), what))
+            _add_constant(graph, value.name, _given(value.type.tensor_type, dtype, given.pop(value.name), what))
             continue
-        if not tensor.HasField("shape"):
-            raise UnsupportedError(f"{what} has no shape", "export the model with static shapes")
-        shape = []
-        for axis, dim in enumerate(tensor.shape.dim):
-            label = dim.dim_param or f"{value.name}:{axis}"
-            if dim.WhichOneof("value") == "dim_value":
-                shape.append(dim.dim_value)
-            elif label in dims:
-                used.add(label)
-                shape.append(dims[label])
-            else:
-                dynamic[label] = None
-        graph.types[value.name] = TensorType(dtype, _check_shape(shape, what))
-        graph.inputs.append(value.name)
-    if dynamic:
-        pin = "pin each of them to a number, with --dim NAME=NUMBER or `dims` in Python"
-        raise UnsupportedError(f"dynamic dimensions: {', '.join(dynamic)}", pin)
-    if unknown := sorted(set(dims) - used):
-        raise ModelError(f"the model has no dynamic dimension {', '.join(unknown)}")
+        graph.types[value.name] = TensorType(dtype, ())
+        open_.append(value)
+    for name, shape in pin_inputs(open_, pins).items():
+        graph.types[name] = TensorType(graph.types[name].dtype, check_shape(shape, f"input {name!r}"))
+        graph.inputs.append(name)
     if given:
         raise ModelError(f"the model has no input {min(given)!r} to which a value could be given")
 
@@ -316,78 +310,24 @@ def _given(tensor: TypeProto.Tensor, dtype: DType, value: Array, what: str) -> A
     return value
 
 
-def _check_shape(shape: Iterable[int], what: str) -> tuple[int, ...]:
-    result = tuple(int(size) for size in shape)
-    if len(result) > MAX_RANK:
-        raise UnsupportedError(f"{what} has {len(result)} dimensions; opml has at most {MAX_RANK}")
-    if any(not 0 <= size < SCRATCH_BASE for size in result):
-        raise ModelError(f"{what} has an impossible shape {list(result)}")
-    return result
-
-
-def read_tensor(tensor: TensorProto, what: str) -> Array:
-    """The elements of a tensor, read-only where they lie in the file. `what` names it in errors."""
-    if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
-        raise UnsupportedError(f"{what} lies in another file (external data)", "save the model as one file")
-    if tensor.HasField("segment"):
-        raise UnsupportedError(f"{what} is stored in segments")
-    dtype, bits = narrow_dtype(tensor.data_type, what)
-    shape = _check_shape(tensor.dims, what)
-    if bits:
-        flat: Array = _unpack(tensor, bits, prod(shape), what).view(dtype.numpy)
-    elif tensor.HasField("raw_data"):
-        stored = np.uint8 if dtype is DType.BOOL else dtype.numpy
-        if len(tensor.raw_data) != prod(shape) * dtype.size:
-            raise ModelError(
-                f"{what} holds {len(tensor.raw_data)} bytes, not the {prod(shape) * dtype.size} of its shape"
-            )
-        flat = np.frombuffer(tensor.raw_data, np.dtype(stored).newbyteorder("<"))
-    else:
-        # The lengths are compared before the elements are touched: a shape alone never costs memory.
-        field, held = _FIELDS.get(dtype, ("int32_data", np.int32))
-        values = getattr(tensor, field)
-        if len(values) != prod(shape):
-            raise ModelError(f"{what} holds {len(values)} elements, not the {prod(shape)} of its shape")
-        flat = np.array(values, held)
-        # Of a float of two bytes the field holds the bits.
-        kept = np.dtype(np.uint16) if dtype in (DType.FLOAT16, DType.BFLOAT16) else dtype.numpy
-        if kept.kind in "iu" and not np.array_equal(flat, flat.astype(kept)):
-            raise ModelError(f"{what} holds values that are no {dtype.value}")
-        flat = flat.astype(kept).view(dtype.numpy) if dtype.size == 2 else flat
-    flat = flat != 0 if dtype is DType.BOOL else flat.astype(dtype.numpy, copy=False)
-    try:
-        return flat.reshape(shape)
-    except ValueError:
-        raise ModelError(f"{what} has an impossible shape {list(shape)}") from None
-
-
-def _unpack(tensor: TensorProto, bits: int, count: int, what: str) -> Array:
-    """The elements of a tensor of int4 or the like, the first one in a byte's lowest bits, each made a byte."""
-    packed = tensor.raw_data if tensor.HasField("raw_data") else tensor.int32_data
-    if len(packed) != -(-count * bits // 8):
-        raise ModelError(f"{what} holds {len(packed)} bytes, not the {-(-count * bits // 8)} of its shape")
-    if not isinstance(packed, bytes) and not all(0 <= value < 256 for value in packed):
-        raise ModelError(f"{what} holds values that are no bytes")
-    codes = np.frombuffer(bytes(packed), np.uint8)[:, None] >> np.arange(0, 8, bits, dtype=np.uint8)
-    codes = codes.reshape(-1)[:count] << np.uint8(8 - bits)
-    if tensor.data_type in (TensorProto.INT4, TensorProto.INT2):
-        return (codes.view(np.int8) >> np.int8(8 - bits)).view(np.uint8)
-    return codes >> np.uint8(8 - bits)
-
-
-def _read_node(graph: OnnxGraph, node: onnx.NodeProto, what: str) -> None:
+def _read_node(graph: OnnxGraph, node: NodeProto, what: str, outer: Mapping[str, AttributeProto] | None) -> None:
+    """`outer` are the attributes of the function call that the node belongs to, for graphs within it."""
     for name in node.input:
-        if name and name not in graph.types:
+        if name and not graph.knows(name):
             raise ModelError(f"{what} reads {name!r}, which no earlier node computes")
     _check_name(node.name)
     inputs = list(node.input)
     attrs: dict[str, Attribute] = {}
     tensors: dict[str, Array] = {}
+    graphs: dict[str, OnnxGraph] = {}
     for attribute in node.attribute:
         label = f"attribute {attribute.name!r} of {what}"
-        if attribute.name in attrs or attribute.name in tensors:
+        if attribute.name in attrs or attribute.name in tensors or attribute.name in graphs:
             raise ModelError(f"{label} is given twice")
-        value = _read_attribute(attribute, label)
+        if attribute.type == AttributeProto.GRAPH and not attribute.ref_attr_name:
+            graphs[attribute.name] = _read_body(attribute.g, graph, outer, f"{attribute.name!r} of {what}")
+            continue
+        value = _read_attribute(attribute, label, graph.files)
         if isinstance(value, np.ndarray):
             tensors[attribute.name] = value
         else:
@@ -406,7 +346,7 @@ def _read_node(graph: OnnxGraph, node: onnx.NodeProto, what: str) -> None:
     for name in filter(None, node.output):
         _define(graph, name, f"output of {what}")
         graph.types[name] = UNKNOWN
-    graph.nodes.append(Node(operator, tuple(inputs), tuple(node.output), attrs, node.name))
+    graph.nodes.append(OnnxNode(operator, tuple(inputs), tuple(node.output), attrs, node.name, graphs))
 
 
 # Stands in for the type of a computed tensor while names are collected; removed at the end.
@@ -423,7 +363,7 @@ def _hidden_constant(graph: OnnxGraph, value: Array) -> str:
 
 
 def _read_constant(
-    graph: OnnxGraph, node: onnx.NodeProto, attrs: dict[str, Attribute], tensors: dict[str, Array], what: str
+    graph: OnnxGraph, node: NodeProto, attrs: dict[str, Attribute], tensors: dict[str, Array], what: str
 ) -> None:
     if len(attrs) + len(tensors) != 1 or len(node.output) != 1 or node.input:
         raise ModelError(f"{what} needs exactly one value and one output")
@@ -436,7 +376,7 @@ def _read_constant(
     _add_constant(graph, node.output[0], array)
 
 
-def _read_attribute(attribute: AttributeProto, label: str) -> Attribute | Array:
+def _read_attribute(attribute: AttributeProto, label: str, files: ExternalFiles) -> Attribute | Array:
     if attribute.ref_attr_name:
         raise ModelError(f"{label} refers to a function's attribute outside of a function")
     match attribute.type:
@@ -453,7 +393,7 @@ def _read_attribute(attribute: AttributeProto, label: str) -> Attribute | Array:
         case AttributeProto.STRINGS:
             return [_text(value, label) for value in attribute.strings]
         case AttributeProto.TENSOR:
-            return read_tensor(attribute.t, label)
+            return read_tensor(attribute.t, label, files)
         case other:
             known = AttributeProto.AttributeType
             raise UnsupportedError(f"{label} is of kind {known.Name(other) if other in known.values() else other}")

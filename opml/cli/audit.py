@@ -23,6 +23,7 @@ from opml.evidence.receipt import NodeEntry, Receipt, read_receipt, unhex
 from opml.evidence.rerun import Auditor, NodeAudit
 from opml.model import Model, load
 from opml.model_memory import input_bytes
+from opml.pins import Pins
 
 
 @click.command("audit")
@@ -51,7 +52,7 @@ def command(
     input_files: tuple[str, ...],
     since: tuple[Path, ...],
     log: Path | None,
-    dims: dict[str, int],
+    dims: Pins,
     rpc: str | None,
     contract: str | None,
     as_json: bool,
@@ -143,7 +144,7 @@ def _audit_nodes(
     every: bool,
     tensors: Path | None,
     input_files: tuple[str, ...],
-    dims: dict[str, int],
+    dims: Pins,
 ) -> list[NodeAudit]:
     with progress() as bar:
         task = bar.add_task(f"loading {model.name}", total=None)

@@ -25,6 +25,7 @@ from opml.dispute.game import ClaimStatus, GameView, Role
 from opml.dispute.moves import Move
 from opml.errors import DisputeError
 from opml.model import load
+from opml.pins import Pins
 
 
 @click.command("challenge")
@@ -50,7 +51,7 @@ def command(
     contract: str | None,
     key_env: str,
     keystore: Path | None,
-    dims: dict[str, int],
+    dims: Pins,
     window: int,
     clock: int,
     one_phase: bool,

@@ -8,6 +8,7 @@ import click
 from opml.cli.options import console, emit, json_option, model_options, progress
 from opml.errors import InputError
 from opml.model import Model, load
+from opml.pins import Pins
 from opml.terms import MAX_TRANSACTION_GAS, POSTABLE_BYTES
 
 
@@ -19,7 +20,7 @@ from opml.terms import MAX_TRANSACTION_GAS, POSTABLE_BYTES
 @model_options
 @json_option
 def command(
-    model: Path, target: Path | None, dims: dict[str, int], window: int, clock: int, one_phase: bool, as_json: bool
+    model: Path, target: Path | None, dims: Pins, window: int, clock: int, one_phase: bool, as_json: bool
 ) -> None:
     """Compile an ONNX model to an image (.opml): operators, weights, node table, guest, and the model's id.
 

@@ -9,13 +9,14 @@ from rich.table import Table
 from opml.cli.options import emit, json_option, model_options, output, progress
 from opml.inspection import describe
 from opml.model import load
+from opml.pins import Pins
 
 
 @click.command("inspect")
 @click.argument("model", type=click.Path(path_type=Path))
 @model_options
 @json_option
-def command(model: Path, dims: dict[str, int], window: int, clock: int, one_phase: bool, as_json: bool) -> None:
+def command(model: Path, dims: Pins, window: int, clock: int, one_phase: bool, as_json: bool) -> None:
     """Show a model's operators, memory map, roots and tiles. MODEL is an ONNX file or an image.
 
     \b

@@ -26,6 +26,7 @@ from opml.cli.session import parse_id, receipt_json
 from opml.errors import ChainError
 from opml.model import Model, load
 from opml.model_memory import input_bytes, read_output
+from opml.pins import Pins
 from vm.merkle import subtree_root
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -80,7 +81,7 @@ def publish(
     market: str | None,
     key_env: str,
     keystore: Path | None,
-    dims: dict[str, int],
+    dims: Pins,
     window: int,
     clock: int,
     one_phase: bool,
@@ -130,7 +131,7 @@ def request(
     market: str | None,
     key_env: str,
     keystore: Path | None,
-    dims: dict[str, int],
+    dims: Pins,
     window: int,
     clock: int,
     one_phase: bool,
@@ -186,7 +187,7 @@ def list_requests(
     rpc: str,
     market: str | None,
     model: Path | None,
-    dims: dict[str, int],
+    dims: Pins,
     window: int,
     clock: int,
     one_phase: bool,

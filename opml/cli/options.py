@@ -46,26 +46,31 @@ def inputs_option(function: F) -> F:
     )(function)
 
 
-class _Dim(click.ParamType):  # type: ignore[type-arg]
-    """NAME=NUMBER, as a pair."""
+class _Pin(click.ParamType):  # type: ignore[type-arg]
+    """NAME=NUMBER or NAME=NUMBER,NUMBER,…, as a pair; nothing after the = is the shape of a scalar."""
 
-    name = "NAME=NUMBER"
+    name = "NAME=NUMBERS"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
-        name, _, number = str(value).rpartition("=")
-        if not name or not number.isascii() or not number.isdigit():
-            self.fail(f"{value!r} is not NAME=NUMBER", param, ctx)
-        return name, int(number)
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int | tuple[int, ...]]:
+        name, _, text = str(value).rpartition("=")
+        numbers = text.split(",") if text else []
+        if not name or not all(number.isascii() and number.isdigit() and len(number) < 20 for number in numbers):
+            self.fail(f"{value!r} is not NAME=NUMBER or NAME=NUMBER,NUMBER,…", param, ctx)
+        sizes = tuple(map(int, numbers))
+        return name, sizes[0] if len(sizes) == 1 else sizes
 
 
 def dims_option(function: F) -> F:
     return click.option(
         "--dim",
+        "--shape",
         "dims",
-        type=_Dim(),
+        type=_Pin(),
         multiple=True,
         callback=lambda ctx, param, value: dict(value),
-        help="Pin a dynamic dimension of an ONNX file, for example batch=1.",
+        help="Pin a dynamic dimension of an ONNX file (batch=1), or the shape of an input (x=1,3,224,224).",
     )(function)
 
 

@@ -32,6 +32,7 @@ from opml.dispute.game import ClaimStatus, GameView
 from opml.dispute.moves import Move
 from opml.errors import DisputeError, InputError
 from opml.model import Inference, Model, load
+from opml.pins import Pins
 from opml.prover import PostedClaim, defend_claim, input_of, own_claim, post_claim
 
 
@@ -64,7 +65,7 @@ def command(
     contract: str | None,
     key_env: str,
     keystore: Path | None,
-    dims: dict[str, int],
+    dims: Pins,
     window: int,
     clock: int,
     one_phase: bool,
@@ -187,7 +188,7 @@ def _resume(model: Path, claim_id: bytes) -> str:
             words += ["--input", file]
     words += ["--one-phase"] if context.params["one_phase"] else []
     for name, size in context.params["dims"].items():
-        words += ["--dim", f"{name}={size}"]
+        words += ["--dim", f"{name}={size if isinstance(size, int) else ','.join(map(str, size))}"]
     return shlex.join(words)
 
 

@@ -14,6 +14,7 @@ from opml.cli.receipts import Wanted, receipt_options
 from opml.errors import InputError
 from opml.graph import Array
 from opml.model import load
+from opml.pins import Pins
 
 
 @click.command("run")
@@ -32,7 +33,7 @@ def command(
     threads: int | None,
     wanted: Wanted,
     prompt: Prompt,
-    dims: dict[str, int],
+    dims: Pins,
     as_json: bool,
 ) -> None:
     """Run a model natively and print its outputs; nothing is claimed. MODEL is an ONNX file or an image.

@@ -21,6 +21,7 @@ from opml.cli.market_session import market_option, open_market
 from opml.cli.numbers import Ether
 from opml.cli.options import emit, json_option, key_options, poll_option, rpc_option
 from opml.errors import InputError
+from opml.pins import Pins
 from opml.serving import Server
 from opml.staking import ServeLimits
 from opml.watch.library import Library
@@ -72,7 +73,7 @@ def serve_command(
     keystore: Path | None,
     models: tuple[Path, ...],
     folders: tuple[Path, ...],
-    dims: dict[str, int],
+    dims: Pins,
     one_phase: bool,
     min_profit: int,
     margin: int,

@@ -23,6 +23,7 @@ from opml.cli.numbers import Ether
 from opml.cli.options import contract_option, emit, json_option, key_options, poll_option, rpc_option
 from opml.cli.session import Session, open_session
 from opml.errors import DisputeError, InputError
+from opml.pins import Pins
 from opml.watch.library import Library
 from opml.watch.log import EventLog, NodeLog
 from opml.watch.metrics import Metrics
@@ -73,7 +74,7 @@ def command(
     keystore: Path | None,
     models: tuple[Path, ...],
     folders: tuple[Path, ...],
-    dims: dict[str, int],
+    dims: Pins,
     one_phase: bool,
     max_games: int,
     max_stake: int,

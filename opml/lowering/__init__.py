@@ -12,6 +12,7 @@ from opml.lowering import (  # noqa: F401  (register rules)
     activation,
     attention,
     contrib_attention,
+    control,
     einsum,
     elementwise,
     indexing,

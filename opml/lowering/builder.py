@@ -14,6 +14,8 @@ from opml.passes.check import VIEW, infer
 from opml.passes.fold import Budget, fold
 
 CONCAT_INPUTS = 4
+# What a model may unroll to: some more than what fits into a node table, since not every operator takes a node.
+MAX_OPERATORS = 1 << 17
 
 
 class Builder:
@@ -36,6 +38,13 @@ class Builder:
         self.counts: dict[str, Count] = {}
         self._reserved = reserved
         self._count = 0
+        self._operators = 0
+
+    def count(self) -> None:
+        """Counts an ONNX operator; loops and functions could unroll to any number."""
+        self._operators += 1
+        if self._operators > MAX_OPERATORS:
+            raise UnsupportedError(f"its loops and functions unroll to more than {MAX_OPERATORS} operators")
 
     def fresh(self) -> str:
         """A name that nothing else has."""

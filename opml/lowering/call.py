@@ -1,6 +1,6 @@
 """One ONNX node while it is lowered, and the table of the rules that lower it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 
 from opml.errors import ConstantNeededError, UnsupportedError
@@ -34,6 +34,9 @@ class Call:
     inputs: tuple[str, ...]
     attrs_read: set[str] = field(default_factory=set)
     inputs_read: int = 0
+    # For graphs within the node: the tensors of the names around it, and how deep it lies.
+    names: MutableMapping[str, str] = field(default_factory=dict)
+    depth: int = 0
 
     @property
     def op(self) -> str:

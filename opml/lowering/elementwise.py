@@ -4,7 +4,7 @@ import numpy as np
 
 from opml.errors import UnsupportedError
 from opml.lowering.call import Call, lowers
-from opml.reader import onnx_dtype
+from opml.tensors import onnx_dtype
 
 UNARY = {
     "Relu": "relu",

@@ -14,7 +14,7 @@ from opml.errors import UnsupportedError
 from opml.graph import Count
 from opml.lowering.builder import Builder
 from opml.lowering.call import Call
-from opml.reader import onnx_dtype, onnx_type
+from opml.tensors import onnx_dtype, onnx_type
 
 
 def empty_results(c: Call) -> list[str] | None:

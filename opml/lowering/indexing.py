@@ -11,7 +11,7 @@ from opml.lowering.call import Call, lowers
 from opml.lowering.linear import few_bits, pick
 from opml.ops import OPS
 from opml.program import MAX_TILE_STEPS
-from opml.reader import onnx_dtype
+from opml.tensors import onnx_dtype
 
 
 def take(c: Call, nbytes: int) -> None:

@@ -6,7 +6,7 @@ from opml.errors import UnsupportedError
 from opml.lowering.call import Call, lowers
 from opml.lowering.linear import multiply, pick
 from opml.lowering.weights import Quantised, from_blocks
-from opml.reader import narrow_dtype
+from opml.tensors import narrow_dtype
 
 # A constant with fewer elements is made floats at once, since that takes no room worth speaking of.
 KEEP = 1024

@@ -4,7 +4,7 @@ An operator without a rule may be one of the model's own functions, or one that 
 function of others; the body is then lowered in place of the node, with the node's inputs and attributes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -19,10 +19,11 @@ from opml.lowering.call import RULES, Call
 from opml.lowering.counts import carry_counts
 from opml.lowering.empty import empty_results
 from opml.lowering.floats import narrowed, widened
-from opml.reader import OnnxGraph, onnx_type, operator_name, read_function
+from opml.reader import OnnxGraph, operator_name, read_function
+from opml.tensors import onnx_type
 
 MAX_DEPTH = 16
-Names = dict[str, str]
+Names = MutableMapping[str, str]
 
 
 def lower_nodes(build: Builder, graph: OnnxGraph, names: Names, depth: int = 0) -> None:
@@ -35,6 +36,7 @@ def lower_nodes(build: Builder, graph: OnnxGraph, names: Names, depth: int = 0) 
         missing = [name for name in inputs if name and name not in names]
         if missing:
             raise UnsupportedError(f"{label} reads {missing[0]!r}, a further output of a node that opml does not have")
+        build.count()
         given = tuple(names[name] if name else "" for name in inputs)
         if not depth:
             build.label = node.name or next(filter(None, node.outputs))
@@ -42,7 +44,7 @@ def lower_nodes(build: Builder, graph: OnnxGraph, names: Names, depth: int = 0) 
             if node.op in graph.functions:
                 outputs = _expand(Call(build, node, graph.opset, given), graph, depth)
             else:
-                call = Call(build, node, graph.opset, widened(build, node.op, given))
+                call = Call(build, node, graph.opset, widened(build, node.op, given), names=names, depth=depth)
                 call = call if graph.opset >= 7 else modernise(call)
                 results = _by_rule(call) if node.op in RULES else _expand(call, graph, depth)
                 outputs = narrowed(build, node.op, graph.opset, given, results)
@@ -78,9 +80,18 @@ def _by_rule(call: Call) -> Sequence[str]:
     return results
 
 
+def apply(call: Call, op: str, inputs: Sequence[str]) -> str:
+    """The result of another ONNX operator, without attributes, as part of the lowering of a node."""
+    if op not in RULES:
+        raise UnsupportedError(f"operator {op}")
+    given = tuple(inputs)
+    other = Call(call.build, Node(op, given, ("",)), call.opset, widened(call.build, op, given))
+    return narrowed(call.build, op, call.opset, given, _by_rule(other))[0]
+
+
 def _refuse_rest(call: Call) -> None:
     """What a rule did not look at would have meant something."""
-    if unread := sorted(set(call.node.attrs) - call.attrs_read):
+    if unread := sorted({*call.node.attrs, *getattr(call.node, "graphs", {})} - call.attrs_read):
         raise UnsupportedError(f"attribute {unread[0]!r}")
     if len(call.inputs) > call.inputs_read:
         raise UnsupportedError(f"{len(call.inputs)} inputs; opml has {call.inputs_read}")

@@ -12,7 +12,7 @@ from opml.graph import Array
 from opml.lowering.angles import cosine, sine
 from opml.lowering.call import Call, lowers
 from opml.lowering.windows import convolve
-from opml.reader import onnx_dtype
+from opml.tensors import onnx_dtype
 
 Reals = NDArray[np.float64]
 

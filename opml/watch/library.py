@@ -1,6 +1,6 @@
 """The models that a watcher has: known by their ids, opened when there is a claim about one."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from opml.errors import ImageError, OpmlError
 from opml.header import ModelHeader
 from opml.image import read_image
 from opml.model import Model, load
+from opml.pins import Pins
 from opml.watch.terms import kind
 
 SUFFIXES = (".onnx", ".opml")
@@ -50,7 +51,7 @@ class Library:
         folders: Iterable[Path] = (),
         *,
         one_phase: bool = False,
-        dims: Mapping[str, int] | None = None,
+        dims: Pins | None = None,
         emit: Emit = quiet,
     ) -> None:
         self._folders = list(folders)
