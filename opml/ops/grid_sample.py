@@ -58,7 +58,7 @@ def coordinate(r, grid, axis):  # type: ignore[no-untyped-def]
         x = round_even(x)
     low, high = (ZERO, size - ONE) if corners != 0 else (LOWEST, size - HALF)
     if x < low or x > high:
-        if padding == BORDER:
+        if padding == BORDER and param(r, MODE) != CUBIC:  # as in PyTorch, whose cubic weights go on outside
             x = minimum(maximum(x, ZERO), size - ONE)
         elif padding == REFLECTION:
             x = reflect(x, low, high)

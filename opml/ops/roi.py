@@ -193,10 +193,10 @@ def infer_align(types: Types, attrs: Attrs) -> TensorType:
 
 
 def _most(x: TensorType, out: TensorType, attrs: Attrs) -> tuple[int, int]:
-    """The most samples of a bin along each axis: those of a region as large as the image."""
+    """The most samples of a bin along each axis: those of a region twice as large as the image."""
     if samples := int_attr("roi_align", attrs, "samples", 0):
         return samples, samples
-    return -(-x.shape[2] // out.shape[2]), -(-x.shape[3] // out.shape[3])
+    return -(-2 * x.shape[2] // out.shape[2]), -(-2 * x.shape[3] // out.shape[3])
 
 
 def params_align(types: Types, out: TensorType, attrs: Attrs) -> list[int]:
