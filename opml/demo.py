@@ -13,15 +13,14 @@ from opml.chain.base import Receipt
 from opml.chain.client import OpmlClient
 from opml.chain.deploy import deploy
 from opml.dispute.driver import turn, withdraw
-from opml.dispute.faults import Bluff, with_fault
+from opml.dispute.faults import Bluff, flip_natively, with_fault
 from opml.dispute.game import ClaimStatus, GameView, Role
 from opml.dispute.moves import Move
 from opml.dispute.player import player
-from opml.dispute.trace import ModelTrace, Trace
+from opml.dispute.trace import Trace
 from opml.errors import DisputeError
 from opml.graph import Array
 from opml.model import Inference, Model
-from opml.model_memory import model_memory
 from opml.program import Kind
 from opml.prover import register
 from opml.terms import POSTABLE_BYTES
@@ -253,20 +252,16 @@ def random_lie(inference: Inference, seed: int) -> Bluff:
     So it takes about as long as an inference and a hash pass, for a model of any size.
     """
     chance = random.Random(seed)
-    model, program = inference.model, inference.model.image.program
-    outputs = {port.tensor for port in program.outputs}
+    program = inference.model.image.program
     for _ in range(64):
-        tile = chance.randrange(program.tiles)
-        node = next(node for node in program.nodes if tile < node.first_tile + node.tiles)
-        size, start = node.out_type.dtype.size, (tile - node.first_tile) * LEAF_BYTES
-        element = chance.randrange(min(LEAF_BYTES, node.out_type.nbytes - start) // size)
-        flipped = inference.tensors[node.output].copy()
-        flipped[start + size * element + size - 1] ^= 1 << chance.randrange(8)
-        tensors = model.engine.resume({**inference.tensors, node.output: flipped}, tile + 1)
-        if any((tensors[name] != inference.tensors[name]).any() for name in outputs):
-            memory = model_memory(model.image, tensors, inference.posted, model.constant_regions)
-            unit = tile // model.header.stride
-            return Bluff(ModelTrace(model.header, memory), step=chance.randrange(inference.trace.machine(unit).steps))
+        tile = chance.randrange(inference.memory.written_tiles)
+        node, (_, leaf) = program.node_of_tile(tile), program.place_of_tile(tile)
+        size = node.out_type.dtype.size
+        element = chance.randrange(min(LEAF_BYTES, node.out_type.nbytes - leaf * LEAF_BYTES) // size)
+        faulty = flip_natively(inference, tile, size * element + size - 1, chance.randrange(8))
+        if faulty.output_root != inference.output_root:
+            unit = tile // inference.model.header.stride
+            return Bluff(faulty, step=chance.randrange(inference.trace.machine(unit).steps))
     raise DisputeError("no flipped bit changes the output of this model on this input", "try another input or seed")
 
 

@@ -3,6 +3,8 @@
 For tests and demonstrations: the trace of somebody who is honest, and wrong.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from opml.commitment import ModelMemory, Region
@@ -10,10 +12,14 @@ from opml.dispute.liars import REGISTER, FalseRun, flip
 from opml.dispute.trace import MachineTraceLike, ModelTrace
 from opml.errors import DisputeError
 from opml.header import ModelHeader
+from opml.model_memory import model_memory
 from vm.constants import HALTED, LEAF_BYTES, MODEL_LEVEL, REG_A0
 from vm.memory import Memory
 from vm.run import run
 from vm.state import entry_state
+
+if TYPE_CHECKING:
+    from opml.model import Inference
 
 
 def with_fault(trace: ModelTrace, address: int, bit: int = 0, hidden: bool = False) -> ModelTrace:
@@ -47,6 +53,24 @@ def with_fault(trace: ModelTrace, address: int, bit: int = 0, hidden: bool = Fal
 
     regions = map(final, memory.regions)
     return ModelTrace(header, ModelMemory(regions, memory.input, memory.output, memory.tiles))
+
+
+def flip_natively(inference: "Inference", tile: int, byte: int = 0, bit: int = 0) -> ModelTrace:
+    """The trace with a bit of the leaf that `tile` writes flipped; what follows is computed by the native kernels.
+
+    So it takes about as long as an inference and a hash pass, for a model of any size. `byte` is counted within the
+    leaf. Raises DisputeError where the tile does not write that byte.
+    """
+    model, program = inference.model, inference.model.image.program
+    node, (iteration, leaf) = program.node_of_tile(tile), program.place_of_tile(tile)
+    data = inference.tensors[node.output].copy()
+    offset = LEAF_BYTES * leaf + byte
+    at = iteration * program.tensors[node.output].stride + offset if program.repeat else offset
+    if not 0 <= offset < node.out_type.nbytes or at >= data.size:
+        raise DisputeError(f"tile {tile} does not write byte {byte} of a leaf")
+    data[at] ^= 1 << bit
+    tensors = model.engine.resume({**inference.tensors, node.output: data}, tile + 1)
+    return ModelTrace(model.header, model_memory(model.image, tensors, inference.posted, model.constant_regions))
 
 
 def _flipped(byte: bytes, bit: int) -> bytes:
