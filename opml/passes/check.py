@@ -106,6 +106,8 @@ def _check_reads(graph: Graph, node: Node, known: set[str], label: str) -> None:
 def _check_repeat(graph: Graph, repeat: Repeat) -> None:
     if not 1 <= repeat.count < 1 << 31:
         raise ModelError(f"a program cannot be repeated {repeat.count} times")
+    if graph.counts:
+        raise ModelError("an output of a program that is repeated cannot have a count")
     if repeat.length not in graph.inputs or graph.types[repeat.length] != TensorType(DType.INT32, (1,)):
         raise ModelError(f"{repeat.length!r}, how often the program is run, is no input int32 [1]")
     computed = {node.outputs[0] for node in graph.nodes}
