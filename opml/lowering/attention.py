@@ -14,13 +14,13 @@ from opml.lowering.normalisation import softmax_rows
 
 @dataclass(frozen=True)
 class Attended:
-    """The result [B, Hq, S, Dv] and what it came from, each [B, Hq, S, T]: scores, capped, with bias, probabilities."""
+    """The result [B, Hq, S, Dv] and what it came from, each [B, Hq, S, T].
+
+    Those are the scores as `qk_matmul_output_mode` wants them: capped (also for 0, which says raw), with bias, weights.
+    """
 
     y: str
-    scores: str
-    capped: str
-    biased: str
-    weights: str
+    shown: tuple[str, str, str, str]
 
 
 def attend(c: Call, q: str, k: str, v: str, *, scale: float, softcap: float = 0.0, bias: str = "") -> Attended:
@@ -34,25 +34,41 @@ def attend(c: Call, q: str, k: str, v: str, *, scale: float, softcap: float = 0.
         raise UnsupportedError(f"queries {list(c.build.shape(q))} do not fit keys {list(c.build.shape(k))}")
     groups, group_rows = batch * shared, heads // shared * rows
     q = c.emit("mul", [q, c.build.scalar(scale)])
-    scores = c.emit(
-        "matmul",
-        [c.view(q, (groups, group_rows, depth)), c.view(k, (groups, length, depth))],
-        trans_a=0,
-        trans_b=1,
-    )
-    scores = capped = c.view(scores, (batch, heads, rows, length))
+    left, right = c.view(q, (groups, group_rows, depth)), c.view(k, (groups, length, depth))
+    scores = c.view(c.emit("matmul", [left, right], trans_a=0, trans_b=1), (batch, heads, rows, length))
+    shown = _weigh(c, scores, softcap, bias)
+    left, right = c.view(shown[3], (groups, group_rows, length)), c.view(v, (groups, length, width))
+    y = c.emit("matmul", [left, right], trans_a=0, trans_b=0)
+    return Attended(c.view(y, (batch, heads, rows, width)), shown)
+
+
+def _weigh(c: Call, scores: str, softcap: float, bias: str) -> tuple[str, str, str, str]:
+    """Scores → what `Attended` shows of them."""
     if softcap:
         cap = c.build.scalar(softcap)
-        capped = c.emit("mul", [c.emit("tanh", [c.emit("div", [scores, cap])]), cap])
-    biased = c.emit("add", [capped, bias]) if bias else capped
-    weights = softmax_rows(c, biased, masked=bool(bias))
-    y = c.emit(
-        "matmul",
-        [c.view(weights, (groups, group_rows, length)), c.view(v, (groups, length, width))],
-        trans_a=0,
-        trans_b=0,
-    )
-    return Attended(c.view(y, (batch, heads, rows, width)), scores, capped, biased, weights)
+        scores = c.emit("mul", [c.emit("tanh", [c.emit("div", [scores, cap])]), cap])
+    biased = c.emit("add", [scores, bias]) if bias else scores
+    return scores, scores, biased, softmax_rows(c, biased, masked=bool(bias))
+
+
+def is_past(c: Call, name: str) -> bool:
+    """Whether a tensor is the past of a decoder that generates, and so none."""
+    return c.build.memory is not None and name in c.build.memory.pasts
+
+
+def attend_past(
+    c: Call, q: str, key: tuple[str, str], value: tuple[str, str], scale: float, *, softcap: float, bias: str, left: int
+) -> tuple[Attended, str, str]:
+    """As `attend`, causally, for one token of a decoder that generates; `key` and `value` are past and new.
+
+    `left` is how far back the token looks, -1 for all the way. Returns the presents, too.
+    """
+    memory = c.build.memory
+    assert memory is not None
+    (keys, present_key), (values, present_value) = memory.extend(*key), memory.extend(*value)
+    q = c.emit("mul", [q, c.build.scalar(scale)])
+    shown = _weigh(c, memory.scores(q, keys, left + 1), softcap, bias)
+    return Attended(memory.mix(shown[3], values, left + 1), shown), present_key, present_value
 
 
 def split_heads(c: Call, x: str, heads: int) -> str:
@@ -134,6 +150,14 @@ def attention(c: Call) -> tuple[str, str, str, str]:
     past_key, past_value, lengths = c.optional(4), c.optional(5), c.optional(6)
     if bool(past_key) != bool(past_value) or (past_key and lengths):
         raise UnsupportedError("'past_key' goes with 'past_value', and not with 'nonpad_kv_seqlen'")
+    left, right = c.integer("left_window_size", -1), c.integer("right_window_size", -1)
+    scale = c.number("scale", 0.0) or 1 / sqrt(c.build.shape(q)[3])
+    softcap, mode = c.number("softcap", 0.0), c.integer("qk_matmul_output_mode", 0) & 3
+    if is_past(c, past_key):
+        c.flag("is_causal")
+        mask = mask_bias(c, c.optional(3), c.build.shape(past_key)[2] + 1) if c.optional(3) else ""
+        out, k, v = attend_past(c, q, (past_key, k), (past_value, v), scale, softcap=softcap, bias=mask, left=left)
+        return join_heads(c, out.y) if flat else out.y, k, v, out.shown[mode]
     past = c.build.shape(past_key)[2] if past_key else 0
     k, v = extend(c, past_key, k), extend(c, past_value, v)
 
@@ -146,16 +170,10 @@ def attention(c: Call) -> tuple[str, str, str, str]:
         biases.append(bias_of(c, positive(c, c.emit("sub", [valid, keys]))))
         offset = c.emit("sub", [valid, integers(c, rows)])
     positions = c.emit("add", [offset, integers(c, *range(rows), shape=(rows, 1))])
-    left, right = c.integer("left_window_size", -1), c.integer("right_window_size", -1)
     biases.append(window(c, positions, length, causal=bool(c.flag("is_causal")), left=left, right=right))
 
-    scale = c.number("scale", 0.0) or 1 / sqrt(c.build.shape(q)[3])
-    softcap = c.number("softcap", 0.0)
     out = attend(c, q, k, v, scale=scale, softcap=softcap, bias=add_biases(c, biases))
-    # Operator set 23 counted the mask before the cap.
-    shown = [out.capped, out.capped, out.biased, out.weights]
-    y = join_heads(c, out.y) if flat else out.y
-    return y, k, v, shown[c.integer("qk_matmul_output_mode", 0) & 3]
+    return join_heads(c, out.y) if flat else out.y, k, v, out.shown[mode]
 
 
 def extend(c: Call, past: str, new: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from hashlib import sha256
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from opml.lowering.weights import Quantised
 from opml.ops import OPS, type_of
 from opml.passes.check import VIEW, infer
 from opml.passes.fold import Budget, fold
+
+if TYPE_CHECKING:
+    from opml.lowering.memory import Memory
 
 CONCAT_INPUTS = 4
 # What a model may unroll to: some more than what fits into a node table, since not every operator takes a node.
@@ -30,6 +34,8 @@ class Builder:
         self.graph = Graph(name, [], [], [], {}, {})
         self.budget = Budget()
         self.label = ""
+        # Of a decoder that generates.
+        self.memory: Memory | None = None
         # Of tensors of another float type: their elements as float32.
         self.float32: dict[str, str] = {}
         self.narrow: dict[str, int] = {}
@@ -100,6 +106,10 @@ class Builder:
     def scalar(self, value: float) -> str:
         """A float32 constant without dimensions."""
         return self.constant(np.array(value, np.float32))
+
+    def arange(self, count: int) -> str:
+        """The int64 constant 0, 1, …, count - 1."""
+        return self.constant(np.arange(count, dtype=np.int64))
 
     def zeros(self, shape: tuple[int, ...]) -> str:
         """A float32 constant of zeros; UnsupportedError where it is larger than what the model may unfold to."""

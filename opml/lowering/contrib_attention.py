@@ -8,9 +8,11 @@ from opml.errors import UnsupportedError
 from opml.lowering.attention import (
     add_biases,
     attend,
+    attend_past,
     bias_of,
     extend,
     integers,
+    is_past,
     join_heads,
     positive,
     split_heads,
@@ -120,7 +122,7 @@ def multi_head_attention(c: Call) -> tuple[str, str, str, str]:
         biases.append(causal_bias(c, before, rows, length))
     scale = c.number("scale", 0.0) or 1 / sqrt(c.build.shape(q)[3])
     out = attend(c, q, k, v, scale=scale, bias=add_biases(c, biases))
-    return join_heads(c, out.y), k, v, out.scores
+    return join_heads(c, out.y), k, v, out.shown[0]
 
 
 def _unpack(c: Call, x: str) -> list[str]:
@@ -152,10 +154,13 @@ def group_query_attention(c: Call) -> tuple[str, str, str]:
     rows = c.build.shape(q)[2]
     lengths = c.input(5)
     c.optional(6)
-    if past and not _is_full(c, lengths, past + rows):
+    generates = is_past(c, past_key)
+    if past and not generates and not _is_full(c, lengths, past + rows):
         raise UnsupportedError(f"'seqlens_k' must be constant and {past + rows - 1} where there is a past")
     cosines, sines, positions, added = (c.optional(index) for index in (7, 8, 9, 10))
     if c.flag("do_rotary"):
+        if generates and c.build.memory is not None:
+            positions = c.build.memory.position
         cosines, sines = (
             take_rows(c, table, positions) if positions else span(c, table, past, rows) for table in (cosines, sines)
         )
@@ -163,16 +168,19 @@ def group_query_attention(c: Call) -> tuple[str, str, str]:
         dim = 2 * c.build.shape(cosines)[2]
         q, k = (rotate(c, x, cosines, sines, 0, turned, dim) for x in (q, k))
     c.ignore("rotary_interleaved")
+    scale = c.number("scale", 0.0) or 1 / sqrt(c.build.shape(q)[3])
+    softcap, local = c.number("softcap", 0.0), c.integer("local_window_size", -1)
+    left = local - 1 if local > 0 else -1
+    if generates:
+        out, k, v = attend_past(c, q, (past_key, k), (past_value, v), scale, softcap=softcap, bias=added, left=left)
+        return join_heads(c, out.y), k, v
     k, v = extend(c, past_key, k), extend(c, past_value, v)
     length = c.build.shape(k)[2]
-    left = c.integer("local_window_size", -1)
-    biases = [added, causal_bias(c, past, rows, length, left - 1 if left > 0 else -1)]
+    biases = [added, causal_bias(c, past, rows, length, left)]
     if not _is_full(c, lengths, length):
         keys = integers(c, *range(length), shape=(1, 1, 1, length))
         count = c.emit("cast", [c.view(lengths, (c.build.type(lengths).elements, 1, 1, 1))], to="int64")
         biases.append(bias_of(c, positive(c, c.emit("sub", [c.emit("add", [count, integers(c, 1)]), keys]))))
-    scale = c.number("scale", 0.0) or 1 / sqrt(c.build.shape(q)[3])
-    softcap = c.number("softcap", 0.0)
     out = attend(c, q, k, v, scale=scale, softcap=softcap, bias=add_biases(c, biases))
     return join_heads(c, out.y), k, v
 

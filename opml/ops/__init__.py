@@ -12,6 +12,7 @@ from opml.graph import Array, DType, TensorType
 from opml.ops import (
     argmax,
     arrange,
+    attend,
     binary,
     cast,
     conv,
@@ -61,6 +62,7 @@ _FAMILIES = (
     binary,
     softmax,
     argmax,
+    attend,
     reduce,
     rotary,
     movement,

@@ -12,3 +12,14 @@ def rotary(draw: Draw, op: str) -> Sample:
     size = (draw(st.sampled_from((1, batch))), rows, pairs)
     tables = [values(draw, "float32", size) for _ in range(2)]
     return Sample([x, *tables], {"interleaved": draw(st.integers(0, 1))})
+
+
+@case("attend_scores", "attend_mix")
+def attend(draw: Draw, op: str) -> Sample:
+    count, shared, sharing = (draw(st.integers(1, most)) for most in (7, 2, 3))
+    depth = draw(st.sampled_from((1, 3, 8, 16, 32, 48)))
+    heads = shared * sharing
+    odd = draw(st.booleans())
+    first = values(draw, "float32", (heads, depth if op == "attend_scores" else count), odd=odd)
+    attrs = {"window": draw(st.sampled_from((1, 2, 5)))} if draw(st.booleans()) else {}
+    return Sample([first, values(draw, "float32", (count, shared, depth), odd=odd)], attrs)
