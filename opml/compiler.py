@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 
+from opml.decoding import Decoding, decoder_graph
 from opml.graph import Array, Graph
 from opml.image import Image, build_image
 from opml.lowering import lower
@@ -17,13 +18,16 @@ def compile_graph(
     source: str | os.PathLike[str] | bytes,
     dims: Pins | None = None,
     values: Mapping[str, Array] | None = None,
+    decoding: Decoding | None = None,
 ) -> Graph:
     """The graph of primitives of an ONNX file or its bytes.
 
     `dims` pins dynamic dimensions by name, to a number, or inputs by name, to a whole shape; `values` makes inputs
-    constants of the model. Raises ModelError where the file is not a sound model, UnsupportedError where opml does not
-    have what it uses.
+    constants of the model. With `decoding` the model is a decoder that generates (`opml.lowering.generation`). Raises
+    ModelError where the file is not a sound model, UnsupportedError where opml does not have what it uses.
     """
+    if decoding is not None:
+        return run_passes(decoder_graph(source, decoding, dims, values))
     return run_passes(lower(read_onnx(source, dims, values)))
 
 
@@ -31,9 +35,10 @@ def compile_program(
     source: str | os.PathLike[str] | bytes,
     dims: Pins | None = None,
     values: Mapping[str, Array] | None = None,
+    decoding: Decoding | None = None,
 ) -> Program:
     """The laid-out program; enough for inference. Raises as `compile_graph`."""
-    return build_program(compile_graph(source, dims, values))
+    return build_program(compile_graph(source, dims, values, decoding))
 
 
 def compile_onnx(
@@ -44,6 +49,7 @@ def compile_onnx(
     one_phase: bool = False,
     dims: Pins | None = None,
     values: Mapping[str, Array] | None = None,
+    decoding: Decoding | None = None,
     guest: bytes | None = None,
 ) -> Image:
     """Compiles a model, hash pass included. `window` and `clock` are seconds; `guest` is by default the published one.
@@ -54,4 +60,5 @@ def compile_onnx(
         from opml.guest import load  # here: a program alone needs no guest
 
         guest = load()
-    return build_image(compile_program(source, dims, values), guest, window=window, clock=clock, one_phase=one_phase)
+    program = compile_program(source, dims, values, decoding)
+    return build_image(program, guest, window=window, clock=clock, one_phase=one_phase)

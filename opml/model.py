@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from opml.commitment import Bytes, ModelMemory, Region
 from opml.compiler import compile_onnx
 from opml.counts import cut_outputs
+from opml.decoding import Decoding
 from opml.dispute.trace import ModelTrace
 from opml.engine import Engine, shown
 from opml.errors import ModelError
@@ -204,19 +205,20 @@ def load(
     one_phase: bool = False,
     dims: Pins | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    decoding: Decoding | None = None,
     rehash: bool = True,
 ) -> Model:
     """A model from an ONNX file, which is compiled, or from an image (`.opml`), which is validated.
 
     `window` and `clock` (seconds) and `one_phase` are part of a model's id; an image brings its own. `dims` pins an
-    ONNX file's dynamic dimensions by name, `shapes` the whole shapes of its inputs. `rehash=False` believes an image's
-    root: enough to run it, never to bond on it. Raises ModelError, UnsupportedError, ImageError.
+    ONNX file's dynamic dimensions by name, `shapes` the whole shapes of its inputs; `decoding` makes a decoder
+    generate. `rehash=False` believes an image's root: enough to run it, never to bond on it. Raises ModelError,
+    UnsupportedError, ImageError.
     """
     file = Path(path)
     if not file.is_file():
         raise ModelError(f"{file}: no such file", "name an ONNX file or an image made by `opml compile`")
     if file.suffix == ".opml":
         return Model(open_image(file, rehash=rehash))
-    return Model(
-        compile_onnx(file, window=window, clock=clock, one_phase=one_phase, dims={**(dims or {}), **(shapes or {})})
-    )
+    pins = {**(dims or {}), **(shapes or {})}
+    return Model(compile_onnx(file, window=window, clock=clock, one_phase=one_phase, dims=pins, decoding=decoding))

@@ -419,3 +419,28 @@ def _read_outputs(graph: OnnxGraph, outputs: list[str]) -> None:
         graph.outputs.append(name)
     computed = {name for node in graph.nodes for name in node.outputs}
     graph.types = {name: kind for name, kind in graph.types.items() if name not in computed}
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What a model says of itself: inputs with their dimensions (numbers, or names of dynamic ones), outputs, notes."""
+
+    inputs: dict[str, list[int | str]]
+    outputs: list[str]
+    metadata: dict[str, str]
+
+
+def read_ports(source: str | os.PathLike[str] | bytes) -> Ports:
+    """The inputs that are no initialisers, the outputs and the metadata of a model; nothing else of it is checked."""
+    model = _parse(source if isinstance(source, bytes) else _read(Path(source)))
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs: dict[str, list[int | str]] = {
+        value.name: [
+            dim.dim_value if dim.WhichOneof("value") == "dim_value" else dim.dim_param or f"{value.name}:{axis}"
+            for axis, dim in enumerate(value.type.tensor_type.shape.dim)
+        ]
+        for value in model.graph.input
+        if value.name not in constants
+    }
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    return Ports(inputs, [output.name for output in model.graph.output], metadata)

@@ -11,7 +11,7 @@ What the model is given besides tokens is known: positions count up, the mask is
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -28,14 +28,6 @@ PAST = re.compile(r"past(_key_values)?(?=[._])")
 PRESENT = ("present", "present_key_values")
 INPUTS = ("prompt", "prompt_length", "length")
 OUTPUT = "tokens"
-
-
-@dataclass(frozen=True)
-class Generation:
-    """How a decoder is to generate: prompt and answer have at most `context` tokens, any of `ends` ends the answer."""
-
-    context: int
-    ends: Sequence[int] = ()
 
 
 def present_of(past: str, outputs: Sequence[str]) -> str:
@@ -63,21 +55,25 @@ def pins(labels: Mapping[str, Sequence[int | str]], outputs: Sequence[str], cont
     return pinned
 
 
-def lower_decoder(source: OnnxGraph, generation: Generation) -> Graph:
-    """The repeated program of a decoder whose dimensions are pinned. Raises UnsupportedError, ModelError."""
-    return _Lowering(source, generation).graph()
+def lower_decoder(source: OnnxGraph, context: int, ends: Sequence[int]) -> Graph:
+    """The repeated program of a decoder whose dimensions are pinned, for at most `context` tokens in all.
+
+    Any token of `ends` ends an answer. Raises UnsupportedError, ModelError.
+    """
+    return _Lowering(source, context, ends).graph()
 
 
 class _Lowering:
-    def __init__(self, source: OnnxGraph, generation: Generation) -> None:
+    def __init__(self, source: OnnxGraph, context: int, ends: Sequence[int]) -> None:
         if unknown := sorted(unknown_operators(source)):
             raise UnsupportedError(f"operator {', '.join(unknown)}")
-        self.source, self.count, self.ends = source, generation.context, generation.ends
+        self.source, self.count, self.ends = source, context, ends
         if not 2 <= self.count < 1 << 20:
             raise UnsupportedError(f"a context of {self.count} tokens")
         names = {*source.types, *(name for node in source.nodes for name in node.outputs), *INPUTS, OUTPUT}
         self.build = build = Builder(source.name, names)
         build.budget.bytes = FREE_BYTES + 4 * sum(value.nbytes for value in source.constants.values())
+        build.narrow = dict(source.narrow)
         self.names = {name: build.constant(value, name) for name, value in source.constants.items()}
         for name, size in zip(INPUTS, (self.count, 1, 1), strict=True):
             if name in build.graph.types:

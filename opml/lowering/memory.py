@@ -26,6 +26,17 @@ class Memory:
         # What is said to be a past with the newest entry → that past.
         self.presents: dict[str, str] = {}
         self.histories: dict[str, str] = {}
+        self._rows: dict[str, str] = {}
+
+    def row(self, table: str) -> str | None:
+        """The row of a constant table at `position`; only so many rows are kept. None for a table that is too short."""
+        value = self.build.value(table)
+        if value is None or len(value) < self.count:
+            return None
+        if table not in self._rows:
+            kept = self.build.constant(value[: self.count])
+            self._rows[table] = self.build.view(self.build.emit("row", [kept]), (1, 1, *value.shape[1:]))
+        return self._rows[table]
 
     def add_past(self, name: str, heads: int, depth: int) -> str:
         """A past [1, heads, count - 1, depth]."""

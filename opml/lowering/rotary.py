@@ -26,11 +26,10 @@ def rotate(c: Call, x: str, cosines: str, sines: str, heads: int, interleaved: i
 
 
 def take_rows(c: Call, table: str, positions: str) -> str:
-    """The rows of a table at some positions; of a constant one only so many rows as a decoder has tokens are kept."""
-    memory, value = c.build.memory, c.build.value(table)
-    if memory is not None and positions == memory.position and value is not None and len(value) >= memory.count:
-        kept = c.build.constant(value[: memory.count])
-        return c.view(c.emit("row", [kept]), (1, 1, *value.shape[1:]))
+    """The rows of a table at some positions."""
+    memory = c.build.memory
+    if memory is not None and positions == memory.position and (row := memory.row(table)):
+        return row
     return c.emit("gather", [table, positions], axis=0)
 
 
