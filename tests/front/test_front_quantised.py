@@ -12,8 +12,8 @@ from opml.engine import Engine
 from opml.errors import UnsupportedError
 
 Array = NDArray[np.generic]
-ELEMENTS = {"float32": onnx.TensorProto.FLOAT, "uint8": onnx.TensorProto.UINT8, "int8": onnx.TensorProto.INT8,
-            "int32": onnx.TensorProto.INT32}  # fmt: skip
+ELEMENTS = {name: getattr(onnx.TensorProto, name.upper()) for name in ("int8", "uint8", "int16", "int32", "int64")}
+ELEMENTS["float32"] = onnx.TensorProto.FLOAT
 
 
 def model(nodes: list, inputs: dict, outputs: dict, constants: dict[str, Array], opset: int = 17) -> bytes:
