@@ -28,6 +28,8 @@ NAME = "conv"
 
 # Cells of the fast kernel's grid for each element of a plane of its input or output.
 GRID_MOST = 64
+# Elements of a grid; no product of sizes that an image may hold overflows below it.
+ROOM_MOST = 1 << 36
 
 # Parameters, in elements: sizes of the input, output and kernel; channels of a group.
 LENGTH, CHANNELS, HEIGHT, WIDTH = range(4)
@@ -207,7 +209,7 @@ def conv_grid(r, e, stop):  # type: ignore[no-untyped-def]
     depth = group_in * param(r, KERNEL_H) * param(r, KERNEL_W)
     # Most cells of such a grid are read by nobody: strides or dilations are larger than what they step over.
     cells = stride_h * stride_w * lines * columns
-    if cells > GRID_MOST * max(param(r, HEIGHT) * param(r, WIDTH), plane):
+    if cells > min(GRID_MOST * max(param(r, HEIGHT) * param(r, WIDTH), plane), udiv(ROOM_MOST, group_in)):
         return False
     cells *= group_in
     # The last vectors may reach beyond the last plane.

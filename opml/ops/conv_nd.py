@@ -37,6 +37,7 @@ from opml.ops.conv import (
     OUT_WIDTH,
     PAD_LEFT,
     PAD_TOP,
+    ROOM_MOST,
     STRIDE_H,
     STRIDE_W,
     WIDTH,
@@ -180,7 +181,8 @@ def conv_nd_grid(r, e, stop):  # type: ignore[no-untyped-def]
     columns = param(r, OUT_WIDTH) + udiv((param(r, KERNEL_W) - 1) * param(r, DILATION_W), stride_w)
     depth = param(r, GROUP_IN) * param(r, KERNEL_H) * param(r, KERNEL_W)
     cells = stride_h * stride_w * lines * columns
-    if cells > GRID_MOST * max(param(r, HEIGHT) * param(r, WIDTH), plane):
+    most = udiv(ROOM_MOST, param(r, GROUP_IN))
+    if cells > min(GRID_MOST * max(param(r, HEIGHT) * param(r, WIDTH), plane), most):
         return False
     cells *= param(r, GROUP_IN)
     room = allocate(8 * depth + 4 * (cells + 2 * COLUMNS))

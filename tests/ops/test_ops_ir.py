@@ -98,6 +98,8 @@ CODES = {
     "dequantize": 416, "quantize": 417, "qmatmul": 418, "qgather": 419,
     "matmul_int": 420, "conv_int": 421,
     "rotary": 480, "attend_scores": 481, "attend_mix": 482,
+    "conv_nd": 352, "resample": 353, "grid_sample": 354, "deform_columns": 355, "roi_align": 356, "roi_max": 357,
+    "fold_blocks": 358, "maxpool_index": 359, "eliminate": 360,
     "gather": 288, "gather_elements": 289, "gather_nd": 290, "scatter_elements": 292, "scatter_nd": 293,
     "tensor_scatter": 294, "one_hot": 300, "trilu": 301, "reverse_sequence": 302, "rank": 304, "order": 305,
     "changes": 306, "running_count": 308, "positions": 309, "group_sizes": 310, "nms": 312, "nms_select": 313,
