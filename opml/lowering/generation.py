@@ -100,10 +100,21 @@ class _Lowering:
         graph.nodes.append(Node("chosen_token", inputs, (OUTPUT,), {"ends": ends}, OUTPUT))
         graph.types[OUTPUT] = TensorType(DType.INT32, ())
         graph.outputs.append(OUTPUT)
-        for name in [*self.memory.pasts, *self.memory.presents]:
-            del graph.types[name]
+        self.forget_pasts()
         graph.repeat = Repeat(self.count, "length", {chosen: OUTPUT, **self.memory.histories})
         return graph
+
+    def forget_pasts(self) -> None:
+        """Pasts and presents are no tensors; UnsupportedError where something takes them for one."""
+        names = {*self.memory.pasts, *self.memory.presents}
+        for node in self.build.graph.nodes:
+            if names.intersection(node.inputs):
+                raise UnsupportedError(
+                    f"{node.name!r} reads the past, which only attention may",
+                    "opml has Attention and com.microsoft.GroupQueryAttention",
+                )
+        for name in names:
+            del self.build.graph.types[name]
 
     def bind_inputs(self, token: str) -> None:
         """What each input of the model is in the body."""
