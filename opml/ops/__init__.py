@@ -37,6 +37,7 @@ from opml.ops import (
     sort,
     spatial,
     unary,
+    where,
 )
 from opml.ops.base import Attrs, Op, Types, stride_of, tile_count
 from vm.constants import LEAF_BYTES
@@ -60,6 +61,7 @@ _FAMILIES = (
     pool,
     unary,
     binary,
+    where,
     softmax,
     argmax,
     attend,

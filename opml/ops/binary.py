@@ -1,98 +1,29 @@
-"""Functions of two tensors with multidirectional broadcasting, element by element."""
+"""Functions of two tensors with multidirectional broadcasting, element by element; `FUNCTIONS` is the list of them."""
 
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from opml import numerics
-from opml.graph import TensorType
-from opml.ops.base import (
-    COST_DIVIDE,
-    COST_FLOAT,
-    COST_TILE,
-    DTYPE_CODES,
-    FLOAT32,
-    LEAF_FLOATS,
-    Attrs,
-    Op,
-    Types,
-    clear,
-    element_size,
-    input_address,
-    jit,
-    leaf_elements,
-    load_int,
-    out_address,
-    param,
-    store_int,
-    template,
+from opml import numerics, powers
+from opml.graph import DType, TensorType
+from opml.numerics import ZERO
+from opml.ops.base import COST_DIVIDE, COST_FLOAT, COST_TILE, DTYPE_CODES, Attrs, Op, Types, jit, leaf_elements
+from opml.ops.checks import INTEGERS, NUMBERS, only, refuse, take_dtype, take_inputs
+from opml.ops.elementwise import (
+    MAX_RANK,
+    broadcast,
+    check_loops,
+    compare_numbers,
+    loop_words,
+    pair_integers,
+    pair_numbers,
+    specialise,
 )
-from opml.ops.checks import NUMBERS, Shape, only, refuse, strides_of, take_dtype, take_inputs
-from vm.constants import LEAF_BYTES
-from vm.guest.intrinsics import (
-    load_f32,
-    store_f32,
-    udiv,
-    urem,
-    wrap_add,
-    wrap_mul,
-    wrap_sub,
-)
+from vm.guest.intrinsics import shr, udiv, ult, urem, wrap_add, wrap_mul, wrap_sub
 
-# Parameters. Dimensions run from the innermost out; of each: its size, then the distances in bytes along a and b.
-LENGTH, DTYPE, RANK, DIMS = range(4)
-MAX_RANK = 7
-A_STRIDES, B_STRIDES = DIMS + MAX_RANK, DIMS + 2 * MAX_RANK
-
-
-@jit
-def offset(r, e, strides):  # type: ignore[no-untyped-def]
-    """Byte offset of the operand element that goes with output element e."""
-    at = 0
-    for d in range(param(r, RANK)):
-        size = param(r, DIMS + d)
-        at += urem(e, size) * param(r, strides + d)
-        e = udiv(e, size)
-    return at
-
-
-@template
-def pairs_f32(f, r, first, count):  # type: ignore[no-untyped-def]
-    """out[e] = f(a[e'], b[e'']) over some tiles, by runs along the innermost dimension; for float32."""
-    y, inner = out_address(r), param(r, DIMS)
-    step_a, step_b = param(r, A_STRIDES), param(r, B_STRIDES)
-    e, stop = LEAF_FLOATS * first, min(LEAF_FLOATS * (first + count), param(r, LENGTH))
-    while e < stop:
-        run = min(inner - urem(e, inner), stop - e)
-        a = input_address(r, 0) + offset(r, e, A_STRIDES)
-        b = input_address(r, 1) + offset(r, e, B_STRIDES)
-        out = y + 4 * e
-        # Along the innermost dimension at most one operand stands still, unless the output has one element.
-        if step_b == 0:
-            right = load_f32(b)
-            for i in range(run):
-                store_f32(out + 4 * i, f(load_f32(a + 4 * i), right))
-        elif step_a == 0:
-            left = load_f32(a)
-            for i in range(run):
-                store_f32(out + 4 * i, f(left, load_f32(b + 4 * i)))
-        else:
-            for i in range(run):
-                store_f32(out + 4 * i, f(load_f32(a + 4 * i), load_f32(b + 4 * i)))
-        e += run
-    clear(y + 4 * stop, y + 32 * (first + count))
-
-
-@template
-def pairs_int(f, r, first, count):  # type: ignore[no-untyped-def]
-    """The same for integers."""
-    y, dtype = out_address(r), param(r, DTYPE)
-    size = element_size(dtype)
-    leaf = udiv(LEAF_BYTES, size)
-    stop = min(leaf * (first + count), param(r, LENGTH))
-    for e in range(leaf * first, stop):
-        a = load_int(input_address(r, 0) + offset(r, e, A_STRIDES), dtype)
-        b = load_int(input_address(r, 1) + offset(r, e, B_STRIDES), dtype)
-        store_int(y + size * e, dtype, f(a, b))
-    clear(y + size * stop, y + 32 * (first + count))
+# Of float32: (a, b); of integers: (a, b, flip, bits), where a ^ flip is ordered as signed numbers are (flip is 0 but
+# for uint64). Comparisons of integers: (a, b), both ordered already.
 
 
 @jit
@@ -116,152 +47,190 @@ def div_f32(a, b):  # type: ignore[no-untyped-def]
 
 
 @jit
-def div_int(a, b):  # type: ignore[no-untyped-def]
+def add_int(a, b, flip, bits):  # type: ignore[no-untyped-def]
+    return wrap_add(a, b)
+
+
+@jit
+def sub_int(a, b, flip, bits):  # type: ignore[no-untyped-def]
+    return wrap_sub(a, b)
+
+
+@jit
+def mul_int(a, b, flip, bits):  # type: ignore[no-untyped-def]
+    return wrap_mul(a, b)
+
+
+@jit
+def magnitude(a, flip):  # type: ignore[no-untyped-def]
+    """|a| as unsigned."""
+    return wrap_sub(0, a) if a < 0 and flip == 0 else a
+
+
+@jit
+def div_int(a, b, flip, bits):  # type: ignore[no-untyped-def]
     """Truncating quotient; x / 0 = 0 and the smallest / -1 = the smallest."""
-    numerator, denominator = wrap_sub(0, a) if a < 0 else a, wrap_sub(0, b) if b < 0 else b
-    quotient = udiv(numerator, denominator if b != 0 else 1)
-    quotient = wrap_sub(0, quotient) if (a ^ b) < 0 else quotient
+    quotient = udiv(magnitude(a, flip), magnitude(b, flip) if b != 0 else 1)
+    quotient = wrap_sub(0, quotient) if (a ^ b) < 0 and flip == 0 else quotient
     return quotient if b != 0 else 0
 
 
 @jit
-def max_int(a, b):  # type: ignore[no-untyped-def]
-    return max(a, b)
+def fmod_int(a, b, flip, bits):  # type: ignore[no-untyped-def]
+    """The remainder of that division, with the sign of a; of a division by 0: 0."""
+    rest = urem(magnitude(a, flip), magnitude(b, flip) if b != 0 else 1)
+    return wrap_sub(0, rest) if a < 0 and flip == 0 else rest
 
 
 @jit
-def min_int(a, b):  # type: ignore[no-untyped-def]
-    return min(a, b)
-
-
-@template
-def by_dtype(f, g, r, first, count):  # type: ignore[no-untyped-def]
-    """f for float32, g for integers."""
-    if param(r, DTYPE) == FLOAT32:
-        pairs_f32(f, r, first, count)
-    else:
-        pairs_int(g, r, first, count)
+def mod_int(a, b, flip, bits):  # type: ignore[no-untyped-def]
+    """The remainder with the sign of b; of a division by 0: 0."""
+    rest = fmod_int(a, b, flip, bits)
+    return wrap_add(rest, b) if rest != 0 and (a ^ b) < 0 and flip == 0 else rest
 
 
 @jit
-def add_tiles(r, first, count):  # type: ignore[no-untyped-def]
-    by_dtype(add_f32, wrap_add, r, first, count)
+def mod_f32(a, b):  # type: ignore[no-untyped-def]
+    """The remainder with the sign of b, exact but for one addition."""
+    rest = powers.remainder(a, b)
+    return rest + b if (rest < ZERO and b > ZERO) or (rest > ZERO and b < ZERO) else rest
 
 
 @jit
-def sub_tiles(r, first, count):  # type: ignore[no-untyped-def]
-    by_dtype(sub_f32, wrap_sub, r, first, count)
+def max_int(a, b, flip, bits):  # type: ignore[no-untyped-def]
+    return max(a ^ flip, b ^ flip) ^ flip
 
 
 @jit
-def mul_tiles(r, first, count):  # type: ignore[no-untyped-def]
-    by_dtype(mul_f32, wrap_mul, r, first, count)
+def min_int(a, b, flip, bits):  # type: ignore[no-untyped-def]
+    return min(a ^ flip, b ^ flip) ^ flip
 
 
 @jit
-def div_tiles(r, first, count):  # type: ignore[no-untyped-def]
-    by_dtype(div_f32, div_int, r, first, count)
+def pow_int(a, b, flip, bits):  # type: ignore[no-untyped-def]
+    """The low bits of a**b; for b < 0 its integer part, and 0 for 0**b."""
+    return powers.integer_power(a, b)
 
 
 @jit
-def max_tiles(r, first, count):  # type: ignore[no-untyped-def]
-    by_dtype(numerics.maximum, max_int, r, first, count)
+def prelu_f32(a, b):  # type: ignore[no-untyped-def]
+    return a if a >= ZERO else b * a
 
 
 @jit
-def min_tiles(r, first, count):  # type: ignore[no-untyped-def]
-    by_dtype(numerics.minimum, min_int, r, first, count)
+def prelu_int(a, b, flip, bits):  # type: ignore[no-untyped-def]
+    return a if a ^ flip >= flip else wrap_mul(a, b)
 
 
 @jit
-def add_tile(r, t):  # type: ignore[no-untyped-def]
-    add_tiles(r, t, 1)
+def and_int(a, b, flip, bits):  # type: ignore[no-untyped-def]
+    return a & b
 
 
 @jit
-def sub_tile(r, t):  # type: ignore[no-untyped-def]
-    sub_tiles(r, t, 1)
+def or_int(a, b, flip, bits):  # type: ignore[no-untyped-def]
+    return a | b
 
 
 @jit
-def mul_tile(r, t):  # type: ignore[no-untyped-def]
-    mul_tiles(r, t, 1)
+def xor_int(a, b, flip, bits):  # type: ignore[no-untyped-def]
+    return a ^ b
 
 
 @jit
-def div_tile(r, t):  # type: ignore[no-untyped-def]
-    div_tiles(r, t, 1)
+def shift_left_int(a, b, flip, bits):  # type: ignore[no-untyped-def]
+    """By b places seen as unsigned; beyond the width 0."""
+    return a << (b & 63) if ult(b, bits) else 0
 
 
 @jit
-def max_tile(r, t):  # type: ignore[no-untyped-def]
-    max_tiles(r, t, 1)
+def shift_right_int(a, b, flip, bits):  # type: ignore[no-untyped-def]
+    """Of an unsigned integer, by b places seen as unsigned; beyond the width 0."""
+    return shr(a, b & 63) if ult(b, bits) else 0
 
 
 @jit
-def min_tile(r, t):  # type: ignore[no-untyped-def]
-    min_tiles(r, t, 1)
+def equal(a, b):  # type: ignore[no-untyped-def]
+    return a == b
 
 
-def broadcast(op: str, a: Shape, b: Shape) -> Shape:
-    """The shape to which two shapes broadcast."""
-    rank = max(len(a), len(b))
-    left, right = (1,) * (rank - len(a)) + a, (1,) * (rank - len(b)) + b
-    if any(p != q and 1 not in (p, q) for p, q in zip(left, right, strict=True)):
-        raise refuse(op, f"shapes {list(a)} and {list(b)} do not broadcast")
-    return tuple(q if p == 1 else p for p, q in zip(left, right, strict=True))
+@jit
+def less(a, b):  # type: ignore[no-untyped-def]
+    return a < b
 
 
-def loops(a: Shape, b: Shape, out: Shape) -> list[tuple[int, int, int]]:
-    """Nested loops, from the innermost out: (size, step along a, step along b) in elements, as few as possible."""
-    nest: list[tuple[int, int, int]] = []
-    padded = [(1,) * (len(out) - len(shape)) + shape for shape in (a, b)]
-    steps = [strides_of(shape) for shape in padded]
-    for d in reversed(range(len(out))):
-        if out[d] == 1:
-            continue
-        step_a, step_b = (steps[i][d] if padded[i][d] != 1 else 0 for i in (0, 1))
-        if nest:
-            size, inner_a, inner_b = nest[-1]
-            if step_a == inner_a * size and step_b == inner_b * size:
-                nest[-1] = (size * out[d], inner_a, inner_b)
-                continue
-        nest.append((out[d], step_a, step_b))
-    return nest or [(1, 1, 1)]
+@jit
+def less_equal(a, b):  # type: ignore[no-untyped-def]
+    return a <= b
 
 
-def _make(name: str, code: int, tile: Any, tiles: Any, cost: int) -> Op:
+UNSIGNED = (DType.UINT8, DType.UINT16, DType.UINT32, DType.UINT64)
+BITS = (*INTEGERS, DType.BOOL)
+
+
+@dataclass(frozen=True)
+class Function:
+    """One primitive.
+
+    loop    which of `elementwise`'s loops; it takes F, G, or both
+    cost    instructions of the machine for an element, from above
+    f, g    the functions
+    dtypes  of both inputs
+    """
+
+    name: str
+    code: int
+    loop: Callable[..., None]
+    cost: int
+    f: Any = None
+    g: Any = None
+    dtypes: tuple[DType, ...] = NUMBERS
+
+
+FUNCTIONS = (
+    Function("add", 48, pair_numbers, COST_FLOAT, add_f32, add_int),
+    Function("sub", 49, pair_numbers, COST_FLOAT, sub_f32, sub_int),
+    Function("mul", 50, pair_numbers, COST_FLOAT, mul_f32, mul_int),
+    Function("div", 51, pair_numbers, COST_DIVIDE, div_f32, div_int),
+    Function("max", 52, pair_numbers, 5 * COST_FLOAT, numerics.maximum, max_int),
+    Function("min", 53, pair_numbers, 5 * COST_FLOAT, numerics.minimum, min_int),
+    Function("pow", 160, pair_numbers, 60 * COST_FLOAT + 2 * COST_DIVIDE, powers.power, pow_int),
+    Function("fmod", 161, pair_numbers, 8 * COST_FLOAT, powers.remainder, fmod_int),
+    Function("mod", 162, pair_numbers, 12 * COST_FLOAT, mod_f32, mod_int),
+    Function("prelu", 163, pair_numbers, 2 * COST_FLOAT, prelu_f32, prelu_int),
+    Function("and", 164, pair_integers, COST_FLOAT, g=and_int, dtypes=BITS),
+    Function("or", 165, pair_integers, COST_FLOAT, g=or_int, dtypes=BITS),
+    Function("xor", 166, pair_integers, COST_FLOAT, g=xor_int, dtypes=BITS),
+    Function("shift_left", 167, pair_integers, COST_FLOAT, g=shift_left_int, dtypes=UNSIGNED),
+    Function("shift_right", 168, pair_integers, COST_FLOAT, g=shift_right_int, dtypes=UNSIGNED),
+    Function("equal", 169, compare_numbers, COST_FLOAT, equal, equal, (*NUMBERS, DType.BOOL)),
+    Function("less", 170, compare_numbers, COST_FLOAT, less, less),
+    Function("less_equal", 171, compare_numbers, COST_FLOAT, less_equal, less_equal),
+)
+
+
+def _make(function: Function) -> Op:
+    name = function.name
+
     def infer(types: Types, attrs: Attrs) -> TensorType:
         a, b = take_inputs(name, types, 2)
         only(name, attrs)
-        take_dtype(name, a, NUMBERS)
+        take_dtype(name, a, function.dtypes)
         if a.dtype is not b.dtype:
             raise refuse(name, f"dtypes {a.dtype.value} and {b.dtype.value} differ")
         shape = broadcast(name, a.shape, b.shape)
-        if len(loops(a.shape, b.shape, shape)) > MAX_RANK:
-            raise refuse(name, f"broadcasting {list(a.shape)} with {list(b.shape)} takes more than {MAX_RANK} loops")
-        return TensorType(a.dtype, shape)
+        check_loops(name, shape, [a, b])
+        return TensorType(DType.BOOL if function.loop is compare_numbers else a.dtype, shape)
 
     def params(types: Types, out: TensorType, attrs: Attrs) -> list[int]:
         a, b = take_inputs(name, types, 2)
-        nest = loops(a.shape, b.shape, out.shape)
-        words = [out.elements, DTYPE_CODES[out.dtype], len(nest)]
-        for column in range(3):
-            scale = out.dtype.size if column else 1
-            words += [loop[column] * scale for loop in nest] + [0] * (MAX_RANK - len(nest))
-        return words
+        return [out.elements, DTYPE_CODES[a.dtype], *loop_words(out.shape, [a, b])]
 
     def bound(types: Types, out: TensorType, attrs: Attrs) -> int:
-        return COST_TILE + leaf_elements(out) * (64 + 24 * MAX_RANK + cost)
+        return COST_TILE + leaf_elements(out) * (64 + 24 * MAX_RANK + function.cost)
 
-    return Op(name, code, infer, params, tile, bound, tiles)
+    tile, tiles = specialise(function.loop, sys.modules[__name__], name, F=function.f, G=function.g)
+    return Op(name, function.code, infer, params, tile, bound, tiles)
 
 
-OPS = [
-    _make("add", 48, add_tile, add_tiles, COST_FLOAT),
-    _make("sub", 49, sub_tile, sub_tiles, COST_FLOAT),
-    _make("mul", 50, mul_tile, mul_tiles, COST_FLOAT),
-    _make("div", 51, div_tile, div_tiles, COST_DIVIDE),
-    _make("max", 52, max_tile, max_tiles, 5 * COST_FLOAT),
-    _make("min", 53, min_tile, min_tiles, 5 * COST_FLOAT),
-]
+OPS = [_make(function) for function in FUNCTIONS]

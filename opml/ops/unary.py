@@ -1,71 +1,52 @@
-"""Functions of one tensor, element by element."""
+"""Functions of one tensor, element by element; `FUNCTIONS` is the list of them."""
 
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from opml import numerics
+from opml import numerics, powers, trigonometry
 from opml.graph import DType, TensorType
-from opml.numerics import ONE, ZERO, maximum, minimum
+from opml.numerics import INFINITY, MAGNITUDE, NAN, ONE, TWO, ZERO, maximum, minimum
 from opml.ops.base import (
     COST_DIVIDE,
     COST_FLOAT,
     COST_TILE,
     DTYPE_CODES,
-    FLOAT32,
-    LEAF_FLOATS,
     Attrs,
     Op,
     Types,
-    clear,
-    element_size,
     float_word,
-    input_address,
     int_word,
     jit,
     leaf_elements,
-    load_int,
-    out_address,
-    param,
-    param_f32,
-    store_int,
-    template,
+    order_flip,
 )
-from opml.ops.checks import NUMBERS, float_attr, only, refuse, take_dtype, take_inputs
-from vm.guest.intrinsics import abs32, load_f32, sqrt32, store_f32, wrap_sub
+from opml.ops.checks import INTEGERS, NUMBERS, float_attr, only, refuse, take_dtype, take_inputs
+from opml.ops.elementwise import (
+    classify_floats,
+    map_bounded,
+    map_floats,
+    map_integers,
+    map_numbers,
+    map_scaled,
+    specialise,
+)
+from vm.guest.intrinsics import abs32, f32_bits, sqrt32, wrap_sub
 
-LENGTH, DTYPE, P, Q = range(4)
-
-
-@template
-def map_f32(f, r, first, count):  # type: ignore[no-untyped-def]
-    """out[i] = f(x[i], p, q) over the elements of some tiles; the rest of the last leaf is zero."""
-    x, y, p, q = input_address(r, 0), out_address(r), param_f32(r, P), param_f32(r, Q)
-    stop = min(LEAF_FLOATS * (first + count), param(r, LENGTH))
-    for i in range(LEAF_FLOATS * first, stop):
-        store_f32(y + 4 * i, f(load_f32(x + 4 * i), p, q))
-    clear(y + 4 * stop, y + 32 * (first + count))
-
-
-@template
-def map_int(f, r, first, count):  # type: ignore[no-untyped-def]
-    """The same for integer tensors."""
-    x, y, p, q, dtype = input_address(r, 0), out_address(r), param(r, P), param(r, Q), param(r, DTYPE)
-    size = element_size(dtype)
-    stop = min(32 * (first + count), param(r, LENGTH) * size)
-    for at in range(32 * first, stop, size):
-        store_int(y + at, dtype, f(load_int(x + at, dtype), p, q))
-    clear(y + stop, y + 32 * (first + count))
+# Of float32: (x) or (x, p, q); of integers: (x, p, q, flip), where x ^ flip is ordered as signed numbers are.
 
 
 @jit
-def relu_f32(x, p, q):  # type: ignore[no-untyped-def]
+def relu_f32(x):  # type: ignore[no-untyped-def]
     return ZERO if x <= ZERO else x
 
 
 @jit
-def relu_int(x, p, q):  # type: ignore[no-untyped-def]
-    return max(x, 0)
+def relu_int(x, p, q, flip):  # type: ignore[no-untyped-def]
+    return max(x ^ flip, flip) ^ flip
 
 
 @jit
@@ -74,53 +55,39 @@ def leaky_relu_f32(x, p, q):  # type: ignore[no-untyped-def]
 
 
 @jit
-def sigmoid_f32(x, p, q):  # type: ignore[no-untyped-def]
-    return numerics.sigmoid(x)
+def abs_int(x, p, q, flip):  # type: ignore[no-untyped-def]
+    return wrap_sub(0, x) if x ^ flip < flip else x
 
 
 @jit
-def tanh_f32(x, p, q):  # type: ignore[no-untyped-def]
-    return numerics.tanh(x)
-
-
-@jit
-def exp_f32(x, p, q):  # type: ignore[no-untyped-def]
-    return numerics.exp(x)
-
-
-@jit
-def log_f32(x, p, q):  # type: ignore[no-untyped-def]
-    return numerics.log(x)
-
-
-@jit
-def sqrt_f32(x, p, q):  # type: ignore[no-untyped-def]
-    return sqrt32(x)
-
-
-@jit
-def abs_f32(x, p, q):  # type: ignore[no-untyped-def]
-    return abs32(x)
-
-
-@jit
-def abs_int(x, p, q):  # type: ignore[no-untyped-def]
-    return wrap_sub(0, x) if x < 0 else x
-
-
-@jit
-def neg_f32(x, p, q):  # type: ignore[no-untyped-def]
+def neg_f32(x):  # type: ignore[no-untyped-def]
     return -x
 
 
 @jit
-def neg_int(x, p, q):  # type: ignore[no-untyped-def]
+def neg_int(x, p, q, flip):  # type: ignore[no-untyped-def]
     return wrap_sub(0, x)
 
 
 @jit
-def erf_f32(x, p, q):  # type: ignore[no-untyped-def]
-    return numerics.erf(x)
+def sign_f32(x):  # type: ignore[no-untyped-def]
+    """-1, +0 or 1; NaN stays."""
+    return (ONE if x > ZERO else (-ONE if x < ZERO else ZERO)) if x == x else NAN
+
+
+@jit
+def sign_int(x, p, q, flip):  # type: ignore[no-untyped-def]
+    return np.int64(x ^ flip > flip) - np.int64(x ^ flip < flip)
+
+
+@jit
+def not_int(x, p, q, flip):  # type: ignore[no-untyped-def]
+    return ~x
+
+
+@jit
+def not_bool(x, p, q, flip):  # type: ignore[no-untyped-def]
+    return 1 - x
 
 
 @jit
@@ -129,22 +96,12 @@ def clip_f32(x, p, q):  # type: ignore[no-untyped-def]
 
 
 @jit
-def clip_int(x, p, q):  # type: ignore[no-untyped-def]
-    return min(max(x, p), q)
+def clip_int(x, p, q, flip):  # type: ignore[no-untyped-def]
+    return min(max(x ^ flip, p), q) ^ flip
 
 
 @jit
-def floor_f32(x, p, q):  # type: ignore[no-untyped-def]
-    return numerics.floor(x)
-
-
-@jit
-def ceil_f32(x, p, q):  # type: ignore[no-untyped-def]
-    return numerics.ceil(x)
-
-
-@jit
-def reciprocal_f32(x, p, q):  # type: ignore[no-untyped-def]
+def reciprocal_f32(x):  # type: ignore[no-untyped-def]
     return ONE / x
 
 
@@ -154,227 +111,168 @@ def hard_sigmoid_f32(x, p, q):  # type: ignore[no-untyped-def]
 
 
 @jit
-def relu_tiles(r, first, count):  # type: ignore[no-untyped-def]
-    if param(r, DTYPE) == FLOAT32:
-        map_f32(relu_f32, r, first, count)
-    else:
-        map_int(relu_int, r, first, count)
+def elu_f32(x, p, q):  # type: ignore[no-untyped-def]
+    """q * x, below zero q * p * (e**x - 1)."""
+    return q * x if x >= ZERO else q * (p * powers.expm1(x))
 
 
 @jit
-def relu_tile(r, t):  # type: ignore[no-untyped-def]
-    relu_tiles(r, t, 1)
+def celu_f32(x, p, q):  # type: ignore[no-untyped-def]
+    """x, below zero p * (e**(x / p) - 1)."""
+    return x if x >= ZERO else p * powers.expm1(x / p)
 
 
 @jit
-def abs_tiles(r, first, count):  # type: ignore[no-untyped-def]
-    if param(r, DTYPE) == FLOAT32:
-        map_f32(abs_f32, r, first, count)
-    else:
-        map_int(abs_int, r, first, count)
+def thresholded_relu_f32(x, p, q):  # type: ignore[no-untyped-def]
+    return (x if x > p else ZERO) if x == x else NAN
 
 
 @jit
-def abs_tile(r, t):  # type: ignore[no-untyped-def]
-    abs_tiles(r, t, 1)
+def shrink_f32(x, p, q):  # type: ignore[no-untyped-def]
+    """x + q below -p, x - q above p, else +0."""
+    return (x + q if x < -p else (x - q if x > p else ZERO)) if x == x else NAN
 
 
 @jit
-def neg_tiles(r, first, count):  # type: ignore[no-untyped-def]
-    if param(r, DTYPE) == FLOAT32:
-        map_f32(neg_f32, r, first, count)
-    else:
-        map_int(neg_int, r, first, count)
+def softsign_f32(x):  # type: ignore[no-untyped-def]
+    magnitude = abs32(x)
+    return x / (ONE + magnitude) if magnitude < INFINITY else (numerics.copy_sign(ONE, x) if x == x else NAN)
 
 
 @jit
-def neg_tile(r, t):  # type: ignore[no-untyped-def]
-    neg_tiles(r, t, 1)
+def mish_f32(x):  # type: ignore[no-untyped-def]
+    """x * tanh(ln(1 + e**x)) = x * n / (n + 2) with n = e**x * (e**x + 2)."""
+    e = numerics.exp(minimum(x, TWENTY))
+    n = e * (e + TWO)
+    return x * (n / (n + TWO))
+
+
+TWENTY = np.float32(20)  # from here on mish(x) is x
 
 
 @jit
-def clip_tiles(r, first, count):  # type: ignore[no-untyped-def]
-    if param(r, DTYPE) == FLOAT32:
-        map_f32(clip_f32, r, first, count)
-    else:
-        map_int(clip_int, r, first, count)
+def isnan_f32(x, p, q):  # type: ignore[no-untyped-def]
+    return x != x
 
 
 @jit
-def clip_tile(r, t):  # type: ignore[no-untyped-def]
-    clip_tiles(r, t, 1)
+def isinf_f32(x, p, q):  # type: ignore[no-untyped-def]
+    """Of the signs for which p (negative) and q (positive) are not zero."""
+    sign = p if f32_bits(x) > MAGNITUDE else q
+    return abs32(x) == INFINITY and sign != ZERO
 
 
-@jit
-def leaky_relu_tiles(r, first, count):  # type: ignore[no-untyped-def]
-    map_f32(leaky_relu_f32, r, first, count)
+@dataclass(frozen=True)
+class Function:
+    """One primitive.
+
+    loop      which of `elementwise`'s loops; it takes F, G, or both
+    cost      instructions of the machine for an element, from above
+    f, g      the functions
+    numbers   attributes that the function takes as p and q, with their defaults
+    """
+
+    name: str
+    code: int
+    loop: Callable[..., None]
+    cost: int
+    f: Any = None
+    g: Any = None
+    numbers: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def dtypes(self) -> tuple[DType, ...]:
+        if self.name == "not":
+            return (DType.BOOL,)
+        return {map_numbers: NUMBERS, map_bounded: NUMBERS, map_integers: INTEGERS}.get(self.loop, (DType.FLOAT32,))
 
 
-@jit
-def leaky_relu_tile(r, t):  # type: ignore[no-untyped-def]
-    map_f32(leaky_relu_f32, r, t, 1)
+_EXP = 16 * COST_FLOAT
+_LOG = 24 * COST_FLOAT
+_SIN = 40 * COST_FLOAT
+
+FUNCTIONS = (
+    Function("relu", 16, map_numbers, COST_FLOAT, relu_f32, relu_int),
+    Function("leaky_relu", 17, map_scaled, 2 * COST_FLOAT, leaky_relu_f32, numbers=(("alpha", 0.01),)),
+    Function("sigmoid", 18, map_floats, _EXP + 2 * COST_FLOAT + COST_DIVIDE, numerics.sigmoid),
+    Function("tanh", 19, map_floats, _EXP + 12 * COST_FLOAT + COST_DIVIDE, numerics.tanh),
+    Function("exp", 20, map_floats, _EXP, numerics.exp),
+    Function("log", 21, map_floats, _LOG, numerics.log),
+    Function("sqrt", 22, map_floats, COST_DIVIDE, sqrt32),
+    Function("abs", 23, map_numbers, COST_FLOAT, abs32, abs_int),
+    Function("neg", 24, map_numbers, COST_FLOAT, neg_f32, neg_int),
+    Function("erf", 25, map_floats, _EXP + 20 * COST_FLOAT, numerics.erf),
+    Function("clip", 26, map_bounded, 10 * COST_FLOAT, clip_f32, clip_int, (("min", -np.inf), ("max", np.inf))),
+    Function("floor", 27, map_floats, 6 * COST_FLOAT, numerics.floor),
+    Function("ceil", 28, map_floats, 6 * COST_FLOAT, numerics.ceil),
+    Function("reciprocal", 29, map_floats, COST_DIVIDE, reciprocal_f32),
+    Function(
+        "hard_sigmoid", 30, map_scaled, 12 * COST_FLOAT, hard_sigmoid_f32, numbers=(("alpha", 0.2), ("beta", 0.5))
+    ),
+    Function("sin", 128, map_floats, _SIN, trigonometry.sin),
+    Function("cos", 129, map_floats, _SIN, trigonometry.cos),
+    Function("tan", 130, map_floats, _SIN + COST_DIVIDE, trigonometry.tan),
+    Function("asin", 131, map_floats, _SIN + COST_DIVIDE, trigonometry.asin),
+    Function("acos", 132, map_floats, _SIN + COST_DIVIDE, trigonometry.acos),
+    Function("atan", 133, map_floats, _SIN + 2 * COST_DIVIDE, trigonometry.atan),
+    Function("sinh", 134, map_floats, _SIN + _EXP + COST_DIVIDE, trigonometry.sinh),
+    Function("cosh", 135, map_floats, _EXP + 8 * COST_FLOAT + COST_DIVIDE, trigonometry.cosh),
+    Function("asinh", 136, map_floats, 2 * _LOG + 20 * COST_FLOAT + 4 * COST_DIVIDE, trigonometry.asinh),
+    Function("acosh", 137, map_floats, 2 * _LOG + 20 * COST_FLOAT + 4 * COST_DIVIDE, trigonometry.acosh),
+    Function("atanh", 138, map_floats, _LOG + 20 * COST_FLOAT + 4 * COST_DIVIDE, trigonometry.atanh),
+    Function("round", 139, map_floats, 4 * COST_FLOAT, numerics.round_even),
+    Function("sign", 140, map_numbers, 4 * COST_FLOAT, sign_f32, sign_int),
+    Function("is_nan", 141, classify_floats, 2 * COST_FLOAT, isnan_f32),
+    Function("is_inf", 142, classify_floats, 4 * COST_FLOAT, isinf_f32, numbers=(("negative", 1.0), ("positive", 1.0))),
+    Function("not", 143, map_integers, COST_FLOAT, g=not_bool),
+    Function("bitwise_not", 144, map_integers, COST_FLOAT, g=not_int),
+    Function("elu", 145, map_scaled, 2 * _EXP, elu_f32, numbers=(("alpha", 1.0), ("gamma", 1.0))),
+    Function("celu", 146, map_scaled, 2 * _EXP + COST_DIVIDE, celu_f32, numbers=(("alpha", 1.0),)),
+    Function("thresholded_relu", 147, map_scaled, 4 * COST_FLOAT, thresholded_relu_f32, numbers=(("alpha", 1.0),)),
+    Function("shrink", 148, map_scaled, 8 * COST_FLOAT, shrink_f32, numbers=(("lambd", 0.5), ("bias", 0.0))),
+    Function("softplus", 149, map_floats, 2 * _EXP + _LOG + COST_DIVIDE, powers.softplus),
+    Function("softsign", 150, map_floats, 6 * COST_FLOAT + COST_DIVIDE, softsign_f32),
+    Function("mish", 151, map_floats, _EXP + 16 * COST_FLOAT + COST_DIVIDE, mish_f32),
+    Function("expm1", 152, map_floats, 2 * _EXP, powers.expm1),
+    Function("log1p", 153, map_floats, _LOG + 8 * COST_FLOAT + COST_DIVIDE, powers.log1p),
+)
 
 
-@jit
-def sigmoid_tiles(r, first, count):  # type: ignore[no-untyped-def]
-    map_f32(sigmoid_f32, r, first, count)
-
-
-@jit
-def sigmoid_tile(r, t):  # type: ignore[no-untyped-def]
-    map_f32(sigmoid_f32, r, t, 1)
-
-
-@jit
-def tanh_tiles(r, first, count):  # type: ignore[no-untyped-def]
-    map_f32(tanh_f32, r, first, count)
-
-
-@jit
-def tanh_tile(r, t):  # type: ignore[no-untyped-def]
-    map_f32(tanh_f32, r, t, 1)
-
-
-@jit
-def exp_tiles(r, first, count):  # type: ignore[no-untyped-def]
-    map_f32(exp_f32, r, first, count)
-
-
-@jit
-def exp_tile(r, t):  # type: ignore[no-untyped-def]
-    map_f32(exp_f32, r, t, 1)
-
-
-@jit
-def log_tiles(r, first, count):  # type: ignore[no-untyped-def]
-    map_f32(log_f32, r, first, count)
-
-
-@jit
-def log_tile(r, t):  # type: ignore[no-untyped-def]
-    map_f32(log_f32, r, t, 1)
-
-
-@jit
-def sqrt_tiles(r, first, count):  # type: ignore[no-untyped-def]
-    map_f32(sqrt_f32, r, first, count)
-
-
-@jit
-def sqrt_tile(r, t):  # type: ignore[no-untyped-def]
-    map_f32(sqrt_f32, r, t, 1)
-
-
-@jit
-def erf_tiles(r, first, count):  # type: ignore[no-untyped-def]
-    map_f32(erf_f32, r, first, count)
-
-
-@jit
-def erf_tile(r, t):  # type: ignore[no-untyped-def]
-    map_f32(erf_f32, r, t, 1)
-
-
-@jit
-def floor_tiles(r, first, count):  # type: ignore[no-untyped-def]
-    map_f32(floor_f32, r, first, count)
-
-
-@jit
-def floor_tile(r, t):  # type: ignore[no-untyped-def]
-    map_f32(floor_f32, r, t, 1)
-
-
-@jit
-def ceil_tiles(r, first, count):  # type: ignore[no-untyped-def]
-    map_f32(ceil_f32, r, first, count)
-
-
-@jit
-def ceil_tile(r, t):  # type: ignore[no-untyped-def]
-    map_f32(ceil_f32, r, t, 1)
-
-
-@jit
-def reciprocal_tiles(r, first, count):  # type: ignore[no-untyped-def]
-    map_f32(reciprocal_f32, r, first, count)
-
-
-@jit
-def reciprocal_tile(r, t):  # type: ignore[no-untyped-def]
-    map_f32(reciprocal_f32, r, t, 1)
-
-
-@jit
-def hard_sigmoid_tiles(r, first, count):  # type: ignore[no-untyped-def]
-    map_f32(hard_sigmoid_f32, r, first, count)
-
-
-@jit
-def hard_sigmoid_tile(r, t):  # type: ignore[no-untyped-def]
-    map_f32(hard_sigmoid_f32, r, t, 1)
-
-
-def _bounds(attrs: Attrs, dtype: DType) -> tuple[float, float]:
-    """The bounds of clip; where one is absent, the dtype's own."""
-    if dtype is DType.FLOAT32:
-        return float_attr("clip", attrs, "min", float("-inf")), float_attr("clip", attrs, "max", float("inf"))
+def _bounds(attrs: Attrs, dtype: DType) -> list[int]:
+    """The bounds of clip for integers, as parameter words; where one is absent, the dtype's own."""
     info = np.iinfo(dtype.numpy)
     low, high = attrs.get("min", int(info.min)), attrs.get("max", int(info.max))
     if not isinstance(low, int) or not isinstance(high, int) or not all(info.min <= v <= info.max for v in (low, high)):
         raise refuse("clip", f"the bounds {low!r}, {high!r} are not {dtype.value}")
-    return low, high
+    return [int_word(bound) ^ order_flip.py_func(DTYPE_CODES[dtype]) for bound in (low, high)]  # type: ignore[attr-defined]
 
 
-def _numbers(name: str, attrs: Attrs, dtype: DType) -> tuple[float, float]:
-    """The two numbers that go with an operator."""
-    if name == "clip":
-        return _bounds(attrs, dtype)
-    alpha = _DEFAULT_ALPHA.get(name)
-    beta = 0.5 if name == "hard_sigmoid" else 0.0
-    return (0.0 if alpha is None else float_attr(name, attrs, "alpha", alpha)), float_attr(name, attrs, "beta", beta)
+def _words(function: Function, attrs: Attrs, dtype: DType) -> list[int]:
+    """The numbers that go with a function, as parameter words."""
+    if dtype is not DType.FLOAT32:
+        return _bounds(attrs, dtype) if function.loop is map_bounded else []
+    return [float_word(float_attr(function.name, attrs, name, default)) for name, default in function.numbers]
 
 
-def _make(name: str, code: int, tile: Any, tiles: Any, cost: int, integers: bool, *known: str) -> Op:
-    dtypes = NUMBERS if integers else (DType.FLOAT32,)
+def _make(function: Function) -> Op:
+    name, known = function.name, [name for name, _ in function.numbers]
 
     def infer(types: Types, attrs: Attrs) -> TensorType:
         (x,) = take_inputs(name, types, 1)
-        take_dtype(name, x, dtypes)
+        take_dtype(name, x, function.dtypes)
         only(name, attrs, *known)
-        _numbers(name, attrs, x.dtype)
-        return x
+        _words(function, attrs, x.dtype)
+        return TensorType(DType.BOOL, x.shape) if function.loop is classify_floats else x
 
     def params(types: Types, out: TensorType, attrs: Attrs) -> list[int]:
-        numbers = _numbers(name, attrs, out.dtype)
-        words = (
-            map(float_word, numbers) if out.dtype is DType.FLOAT32 else (int_word(int(number)) for number in numbers)
-        )
-        return [out.elements, DTYPE_CODES[out.dtype], *words]
+        (x,) = take_inputs(name, types, 1)
+        return [out.elements, DTYPE_CODES[x.dtype], *_words(function, attrs, x.dtype)]
 
     def bound(types: Types, out: TensorType, attrs: Attrs) -> int:
-        return COST_TILE + leaf_elements(out) * (64 + cost)
+        return COST_TILE + leaf_elements(out) * (64 + function.cost)
 
-    return Op(name, code, infer, params, tile, bound, tiles)
+    tile, tiles = specialise(function.loop, sys.modules[__name__], name, F=function.f, G=function.g)
+    return Op(name, function.code, infer, params, tile, bound, tiles)
 
 
-_DEFAULT_ALPHA = {"leaky_relu": 0.01, "hard_sigmoid": 0.2}
-_EXP = 16 * COST_FLOAT
-
-OPS = [
-    _make("relu", 16, relu_tile, relu_tiles, COST_FLOAT, True),
-    _make("leaky_relu", 17, leaky_relu_tile, leaky_relu_tiles, 2 * COST_FLOAT, False, "alpha"),
-    _make("sigmoid", 18, sigmoid_tile, sigmoid_tiles, _EXP + 2 * COST_FLOAT + COST_DIVIDE, False),
-    _make("tanh", 19, tanh_tile, tanh_tiles, _EXP + 12 * COST_FLOAT + COST_DIVIDE, False),
-    _make("exp", 20, exp_tile, exp_tiles, _EXP, False),
-    _make("log", 21, log_tile, log_tiles, 24 * COST_FLOAT, False),
-    _make("sqrt", 22, sqrt_tile, sqrt_tiles, COST_DIVIDE, False),
-    _make("abs", 23, abs_tile, abs_tiles, COST_FLOAT, True),
-    _make("neg", 24, neg_tile, neg_tiles, COST_FLOAT, True),
-    _make("erf", 25, erf_tile, erf_tiles, _EXP + 20 * COST_FLOAT, False),
-    _make("clip", 26, clip_tile, clip_tiles, 10 * COST_FLOAT, True, "min", "max"),
-    _make("floor", 27, floor_tile, floor_tiles, 6 * COST_FLOAT, False),
-    _make("ceil", 28, ceil_tile, ceil_tiles, 6 * COST_FLOAT, False),
-    _make("reciprocal", 29, reciprocal_tile, reciprocal_tiles, COST_DIVIDE, False),
-    _make("hard_sigmoid", 30, hard_sigmoid_tile, hard_sigmoid_tiles, 12 * COST_FLOAT, False, "alpha", "beta"),
-]
+OPS = [_make(function) for function in FUNCTIONS]
