@@ -157,15 +157,15 @@ def power(x, y):  # type: ignore[no-untyped-def]
 
 
 @jit
-def integer_power(x, n):  # type: ignore[no-untyped-def]
-    """x**n of int64, modulo 2**64; the integer part of it for n < 0, and 0 for 0**n there."""
+def integer_power(x, n, unsigned):  # type: ignore[no-untyped-def]
+    """x**n of int64 or uint64, modulo 2**64; the integer part of it for n < 0, and 0 for 0**n there."""
     result, base, rest = 1, x, n
     for _ in range(64):
         result = wrap_mul(result, base) if (rest & 1) != 0 else result
         base = wrap_mul(base, base)
         rest = shr(rest, 1)
     unit = x == 1 or x == -1
-    return result if n >= 0 else ((x if (n & 1) != 0 else 1) if unit else 0)
+    return result if n >= 0 or unsigned else ((x if (n & 1) != 0 else 1) if unit else 0)
 
 
 @jit

@@ -7,21 +7,29 @@ from opml.lowering.call import Call, lowers
 from opml.tensors import onnx_dtype
 
 UNARY = {
-    "Relu": "relu",
-    "Sigmoid": "sigmoid",
-    "Tanh": "tanh",
-    "Exp": "exp",
-    "Log": "log",
-    "Sqrt": "sqrt",
-    "Abs": "abs",
-    "Neg": "neg",
-    "Erf": "erf",
-    "Floor": "floor",
-    "Ceil": "ceil",
-    "Reciprocal": "reciprocal",
-}
-BINARY = {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div"}
+    "Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "Exp": "exp", "Log": "log", "Sqrt": "sqrt", "Abs": "abs",
+    "Neg": "neg", "Erf": "erf", "Floor": "floor", "Ceil": "ceil", "Reciprocal": "reciprocal", "Round": "round",
+    "Sign": "sign", "Sin": "sin", "Cos": "cos", "Tan": "tan", "Asin": "asin", "Acos": "acos", "Atan": "atan",
+    "Sinh": "sinh", "Cosh": "cosh", "Asinh": "asinh", "Acosh": "acosh", "Atanh": "atanh", "IsNaN": "is_nan",
+    "Not": "not", "BitwiseNot": "bitwise_not", "Softplus": "softplus", "Softsign": "softsign", "Mish": "mish",
+}  # fmt: skip
+BINARY = {
+    "Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "PRelu": "prelu", "Equal": "equal", "Less": "less",
+    "LessOrEqual": "less_equal", "And": "and", "Or": "or", "Xor": "xor", "BitwiseAnd": "and", "BitwiseOr": "or",
+    "BitwiseXor": "xor",
+}  # fmt: skip
+MIRRORED = {"Greater": "less", "GreaterOrEqual": "less_equal"}
 VARIADIC = {"Max": "max", "Min": "min", "Sum": "add"}
+# Primitives with ONNX's attributes and their defaults.
+SCALED = {
+    "LeakyRelu": ("leaky_relu", {"alpha": 0.01}),
+    "HardSigmoid": ("hard_sigmoid", {"alpha": 0.2, "beta": 0.5}),
+    "Elu": ("elu", {"alpha": 1.0}),
+    "Selu": ("elu", {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875}),
+    "Celu": ("celu", {"alpha": 1.0}),
+    "ThresholdedRelu": ("thresholded_relu", {"alpha": 1.0}),
+    "Shrink": ("shrink", {"lambd": 0.5, "bias": 0.0}),
+}
 
 
 @lowers(*UNARY)
@@ -34,6 +42,11 @@ def binary(c: Call) -> str:
     return c.emit(BINARY[c.op], [c.input(0), c.input(1)])
 
 
+@lowers(*MIRRORED)
+def mirrored(c: Call) -> str:
+    return c.emit(MIRRORED[c.op], [c.input(1), c.input(0)])
+
+
 @lowers(*VARIADIC)
 def variadic(c: Call) -> str:
     """From the left, two at a time."""
@@ -43,14 +56,44 @@ def variadic(c: Call) -> str:
     return result
 
 
-@lowers("LeakyRelu")
-def leaky_relu(c: Call) -> str:
-    return c.emit("leaky_relu", [c.input()], alpha=c.number("alpha", 0.01))
+@lowers("Mean")
+def mean(c: Call) -> str:
+    """The sum from the left, divided by the number of tensors."""
+    result, *rest = names = c.all_inputs()
+    for other in rest:
+        result = c.emit("add", [result, other])
+    return c.emit("div", [result, c.build.scalar(len(names))]) if rest else result
 
 
-@lowers("HardSigmoid")
-def hard_sigmoid(c: Call) -> str:
-    return c.emit("hard_sigmoid", [c.input()], alpha=c.number("alpha", 0.2), beta=c.number("beta", 0.5))
+@lowers(*SCALED)
+def scaled(c: Call) -> str:
+    primitive, defaults = SCALED[c.op]
+    return c.emit(primitive, [c.input()], **{name: c.number(name, value) for name, value in defaults.items()})
+
+
+@lowers("IsInf")
+def is_inf(c: Call) -> str:
+    signs = {sign: float(c.flag(f"detect_{sign}", 1)) for sign in ("negative", "positive")}
+    return c.emit("is_inf", [c.input()], **signs)
+
+
+@lowers("Where")
+def where(c: Call) -> str:
+    return c.emit("where", [c.input(0), c.input(1), c.input(2)])
+
+
+@lowers("BitShift")
+def bit_shift(c: Call) -> str:
+    direction = c.text("direction", "")
+    if direction not in ("LEFT", "RIGHT"):
+        raise UnsupportedError(f"attribute 'direction' is {direction!r}")
+    return c.emit(f"shift_{direction.lower()}", [c.input(0), c.input(1)])
+
+
+@lowers("Mod")
+def mod(c: Call) -> str:
+    """The remainder with the sign of the divisor, with `fmod` of the dividend."""
+    return c.emit("fmod" if c.flag("fmod") else "mod", [c.input(0), c.input(1)])
 
 
 @lowers("HardSwish")
@@ -59,32 +102,31 @@ def hard_swish(c: Call) -> str:
     return c.emit("mul", [c.input(), c.emit("hard_sigmoid", [c.input()], alpha=1 / 6, beta=0.5)])
 
 
-@lowers("PRelu")
-def prelu(c: Call) -> str:
-    """max(x, 0) + slope * min(x, 0)."""
-    x, slope, zero = c.input(0), c.input(1), c.build.scalar(0.0)
-    return c.emit("add", [c.emit("max", [x, zero]), c.emit("mul", [slope, c.emit("min", [x, zero])])])
-
-
 @lowers("Pow")
 def power(c: Call) -> str:
-    """The constant exponents 2, 3, 1/2, 1 and -1; others are not supported."""
-    x, exponent = c.input(0), c.constant(1, "Y")
-    if exponent.size != 1 or len(exponent.shape) > c.rank(0):
-        raise UnsupportedError("an exponent that is no single number")
-    match float(exponent.reshape(())):
-        case 1.0:
+    """The simple constant exponents as products; of an integer to a power that is no integer, the integer part."""
+    x, exponent = c.input(0), c.input(1)
+    value = c.build.value(exponent)
+    if value is not None and value.size == 1 and value.ndim <= c.rank(0):
+        number = value.reshape(()).item()
+        if number == 1:
             return x
-        case 2.0:
-            return c.emit("mul", [x, x])
-        case 3.0:
-            return c.emit("mul", [c.emit("mul", [x, x]), x])
-        case 0.5 if c.is_float(x):
-            return c.emit("sqrt", [x])
-        case -1.0 if c.is_float(x):
-            return c.emit("reciprocal", [x])
-        case other:
-            raise UnsupportedError(f"the exponent {other}; opml has 1, 2, 3, 0.5 and -1")
+        if number in (2, 3):
+            square = c.emit("mul", [x, x])
+            return c.emit("mul", [square, x]) if number == 3 else square
+        if c.is_float(x) and number in (0.5, -1):
+            return c.emit("sqrt" if number == 0.5 else "reciprocal", [x])
+    if not c.is_float(x) and value is not None and np.array_equal(value, np.rint(value)) and (abs(value) < 2**31).all():
+        exponent = c.build.constant(value.astype(np.int64))
+    kind = "float32" if c.is_float(x) or c.is_float(exponent) else "int64"
+    if c.build.type(x).dtype is c.build.type(exponent).dtype:
+        return c.emit("pow", [x, exponent])
+    y = c.emit("pow", [_as(c, x, kind), _as(c, exponent, kind)])
+    return _as(c, y, c.build.type(x).dtype.value)
+
+
+def _as(c: Call, name: str, dtype: str) -> str:
+    return name if c.build.type(name).dtype.value == dtype else c.emit("cast", [name], to=dtype)
 
 
 @lowers("Clip")
@@ -112,6 +154,15 @@ def clip(c: Call) -> str:
 @lowers("Cast")
 def cast(c: Call) -> str:
     c.ignore("saturate", "round_mode")
-    to = onnx_dtype(c.integer("to", 0), "attribute 'to'")
-    x = c.input()
-    return x if c.build.type(x).dtype is to else c.emit("cast", [x], to=to.value)
+    return _as(c, c.input(), onnx_dtype(c.integer("to", 0), "attribute 'to'").value)
+
+
+@lowers("CastLike")
+def cast_like(c: Call) -> str:
+    c.ignore("saturate", "round_mode")
+    return _as(c, c.input(0), c.build.type(c.input(1)).dtype.value)
+
+
+@lowers("BitCast")
+def bit_cast(c: Call) -> str:
+    return c.emit("bitcast", [c.input()], to=onnx_dtype(c.integer("to", 0), "attribute 'to'").value)

@@ -109,7 +109,7 @@ def min_int(a, b, flip, bits):  # type: ignore[no-untyped-def]
 @jit
 def pow_int(a, b, flip, bits):  # type: ignore[no-untyped-def]
     """The low bits of a**b; for b < 0 its integer part, and 0 for 0**b."""
-    return powers.integer_power(a, b)
+    return powers.integer_power(a, b, flip != 0)
 
 
 @jit

@@ -257,4 +257,28 @@ def cost(types: Types, out: TensorType, attrs: Attrs) -> int:
     return COST_TILE + leaf_elements(out) * (64 + COST_FLOAT)
 
 
-OPS = [Op(NAME, 96, infer, params, cast_tile, cost, cast_tiles)]
+def infer_bitcast(types: Types, attrs: Attrs) -> TensorType:
+    """The same bits under another dtype of the same size, attribute `to`."""
+    (x,) = take_inputs("bitcast", types, 1)
+    only("bitcast", attrs, "to")
+    try:
+        dtype = DType(attrs.get("to"))
+    except ValueError:
+        raise refuse("bitcast", f"to {attrs.get('to')!r} is not supported") from None
+    if dtype.size != x.dtype.size:
+        raise refuse("bitcast", f"{x.dtype.value} has {x.dtype.size} bytes, {dtype.value} has {dtype.size}")
+    return TensorType(dtype, x.shape)
+
+
+def params_bitcast(types: Types, out: TensorType, attrs: Attrs) -> list[int]:
+    """Those of a cast of integers of this size to themselves."""
+    integer = TensorType(_INTEGERS[out.dtype.size], out.shape)
+    return params([integer], integer, {})
+
+
+_INTEGERS = {1: DType.INT8, 2: DType.INT16, 4: DType.INT32, 8: DType.INT64}
+
+OPS = [
+    Op(NAME, 96, infer, params, cast_tile, cost, cast_tiles),
+    Op("bitcast", 173, infer_bitcast, params_bitcast, cast_tile, cost, cast_tiles),
+]

@@ -4,9 +4,12 @@ import numpy as np
 from hypothesis import strategies as st
 from primitive_base import DTYPES, INTEGERS, NUMBERS, UNSIGNED, Draw, Sample, broadcasting, case, shape, values
 
+from opml.graph import DType
+
 FLOAT_FUNCTIONS = (
     "sigmoid", "tanh", "exp", "log", "sqrt", "erf", "floor", "ceil", "reciprocal", "sin", "cos", "tan", "asin", "acos",
-    "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "round", "is_nan", "softplus", "softsign", "mish", "expm1", "log1p",
+    "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "round", "is_nan", "softplus", "softsign", "mish", "expm1",
+    "log1p",
 )  # fmt: skip
 ATTRIBUTES = {
     "leaky_relu": ("alpha",), "hard_sigmoid": ("alpha", "beta"), "elu": ("alpha", "gamma"), "celu": ("alpha",),
@@ -93,3 +96,10 @@ def where(draw: Draw, op: str) -> Sample:
 def cast(draw: Draw, op: str) -> Sample:
     x = values(draw, draw(st.sampled_from(DTYPES)), shape(draw))
     return Sample([x], {"to": draw(st.sampled_from(DTYPES))})
+
+
+@case("bitcast")
+def bitcast(draw: Draw, op: str) -> Sample:
+    source = draw(st.sampled_from(DTYPES))
+    fitting = [dtype for dtype in DTYPES if DType(dtype).size == DType(source).size]
+    return Sample([values(draw, source, shape(draw))], {"to": draw(st.sampled_from(fitting))})
