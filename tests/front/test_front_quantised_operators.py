@@ -77,7 +77,7 @@ case("dynamic product", "DynamicQuantizeMatMul", [floats, weight, number(0.1), I
 case("sum", "QLinearAdd",
      [matrix, number(0.1), U8(9), integers("uint8", 40), number(0.2), U8(1), number(0.3), U8(4)], [0, 3])  # fmt: skip
 case("product of elements", "QLinearMul",
-     [matrix, number(0.1), U8(99), integers("uint8", 40), number(0.2), U8(1), number(3), U8(4)], [0])  # fmt: skip
+     [matrix, number(0.107), U8(99), integers("uint8", 40), number(0.2), U8(1), number(3), U8(4)], [0])  # fmt: skip
 case("average", "QLinearAveragePool", [image, number(0.1), U8(9), number(0.1), U8(20)], [0], kernel_shape=[3, 2])
 case("average of all", "QLinearGlobalAveragePool", [image, number(0.1), U8(9), number(0.05), U8(20)], [0])
 case("leaky", "QLinearLeakyRelu", [matrix, number(0.1), U8(99), number(0.1), U8(20)], [0], alpha=0.1)
