@@ -141,7 +141,7 @@ def command(
         "contract": session.client.address,
         "prover": party or account.address,
         "outputs": outputs,
-        **({"tokens": said} if said else {}),
+        **(prompt.said(said) if said else {}),
         "registered": receipt_json(posted.registered) if posted else None,
         "claimed": receipt_json(posted.claimed) if posted else None,
         "receipt": digest,

@@ -45,6 +45,7 @@ def command(
       opml run examples/models/cnn.onnx --input examples/models/digits.npz:images:3
       opml run model.opml --input image.npy --receipt run.json --log runs.log
       opml run decoder.opml --generate --prompt-ids 1,15,7 --max-tokens 20
+      opml run smollm2.opml --generate --prompt "Why is the sky blue?" --tokenizer smollm2.tokenizer.json
     """
     with progress() as bar:
         bar.add_task(f"loading {model.name}", total=None)
@@ -56,7 +57,7 @@ def command(
         if target is not None:
             write_arrays(target, done.inference.outputs)
         if as_json:
-            emit({"tokens": done.tokens, "ended": done.ended, "seconds": done.seconds})
+            emit({**prompt.said(done.tokens), "ended": done.ended, "seconds": done.seconds})
         return
     with progress() as bar:
         bar.add_task(f"running {model.name}", total=None)

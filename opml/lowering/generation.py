@@ -36,11 +36,17 @@ def present_of(past: str, outputs: Sequence[str]) -> str:
     return next((name for name in candidates if name != past and name in outputs), "")
 
 
+def _check_context(context: int) -> None:
+    if not 2 <= context < 1 << 20:
+        raise UnsupportedError(f"a context of {context} tokens")
+
+
 def pins(labels: Mapping[str, Sequence[int | str]], outputs: Sequence[str], context: int) -> dict[str, int]:
     """The dimensions of a decoder's inputs for one token, the last of `context`; sizes that the model fixes stay.
 
     `labels` are the dimensions of the inputs: numbers, or names of dynamic ones.
     """
+    _check_context(context)
     pinned: dict[str, int] = {}
     for name, dims in labels.items():
         if name in MASKS:
@@ -68,8 +74,7 @@ class _Lowering:
         if unknown := sorted(unknown_operators(source)):
             raise UnsupportedError(f"operator {', '.join(unknown)}")
         self.source, self.count, self.ends = source, context, ends
-        if not 2 <= self.count < 1 << 20:
-            raise UnsupportedError(f"a context of {self.count} tokens")
+        _check_context(context)
         names = {*source.types, *(name for node in source.nodes for name in node.outputs), *INPUTS, OUTPUT}
         self.build = build = Builder(source.name, names)
         build.budget.bytes = FREE_BYTES + 4 * sum(value.nbytes for value in source.constants.values())
