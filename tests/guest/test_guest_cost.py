@@ -50,7 +50,38 @@ def cell(gates: int, states: int, activations: int, extra: int) -> Case:
     return [*inputs, *([smallest(extra, 512)] if extra else [])], {"activations": codes}
 
 
+def few_bits(k: int, group: int, zero: float) -> Case:
+    """A row and a column's scales such that all products and their sums are subnormal."""
+    words, groups = -(-k // 8), -(-k // group)
+    codes = np.full((1, words, 16), 0x76543210, np.int32)
+    scales = np.full((1, groups, 16), 2.0**-74, np.float32)
+    row = np.where(np.arange(k) % 3 == 0, 2.0**-73, -(2.0**-74)).astype(np.float32)
+    return [row[None], codes, scales, np.full((1, groups, 16), zero, np.float32)], {
+        "bits": 4, "k": k, "n": 16, "group": group
+    }  # fmt: skip
+
+
+def rows_of_few_bits() -> Case:
+    (_, *operands), attrs = few_bits(100, 1, float(SMALLEST))
+    return [np.arange(16), *operands], attrs
+
+
+def as_bytes(*shape: int) -> Array:
+    return np.full(shape, 200, np.uint8)
+
+
 CASES: dict[str, Callable[[], Case]] = {
+    "qmatmul-blocks": lambda: few_bits(1030, 32, 7.5),
+    "qmatmul-ones": lambda: few_bits(600, 1, float(SMALLEST)),
+    "qmatmul-short": lambda: few_bits(1, 1, 0.3),
+    "qgather": rows_of_few_bits,
+    "matmul_int-1": lambda: ([as_bytes(9, 1), as_bytes(1, 9)], {}),
+    "matmul_int-long": lambda: ([as_bytes(2, 2000), as_bytes(2000, 9), as_bytes(2), as_bytes(9)], {}),
+    "conv_int-points": lambda: ([as_bytes(1, 500, 3, 3), as_bytes(2, 500, 1, 1), as_bytes(), as_bytes(2)], {}),
+    "conv_int-lines": lambda: ([as_bytes(1, 20, 9, 9), as_bytes(2, 20, 3, 8), as_bytes(), as_bytes(2)], {}),
+    "quantize": lambda: ([smallest(64), abs(smallest(64)), as_bytes(64)], {"to": "uint8", "axis": 0}),
+    "quantize-blocks": lambda: ([smallest(3, 64), smallest(3, 22)], {"to": "int8", "axis": 1, "block": 3}),
+    "dequantize": lambda: ([as_bytes(3, 64), smallest(3, 22), as_bytes(3, 22)], {"axis": 1, "block": 3}),
     "rnn": lambda: cell(1, 1, 1, 0),
     "gru": lambda: cell(3, 2, 2, 0),
     "gru_linear": lambda: cell(3, 1, 2, 1),
