@@ -44,12 +44,12 @@ def measure(name: str, proto: onnx.ModelProto, runs: int, threads: int | None) -
     model = Model(compile_onnx(proto.SerializeToString()))
     random = np.random.default_rng(0)
     inputs = {port: random.integers(0, 17, kind.shape).astype(kind.dtype.numpy) for port, kind in model.inputs.items()}
-    outputs = model.run(inputs, threads)
+    outputs = model.run(inputs, threads=threads)
     claim_work(model, inputs, outputs)
 
     inference, beyond, share = [], [], []
     for _ in range(runs):
-        inference.append(seconds(lambda: model.run(inputs, threads)))
+        inference.append(seconds(lambda: model.run(inputs, threads=threads)))
         beyond.append(seconds(lambda: claim_work(model, inputs, outputs)))
         share.append(beyond[-1] / inference[-1])
 

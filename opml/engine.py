@@ -159,6 +159,12 @@ class Engine:
             return full
         return {name: data[: self.program.tensors[name].type.nbytes] for name, data in full.items()}
 
+    def close(self) -> None:
+        """Ends the threads that were started; a later run starts them again."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown()
+
     def check(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The inputs by tensor name, each contiguous. Raises InputError as `run` does."""
         unknown = sorted(set(inputs) - {port.name for port in self.program.inputs})

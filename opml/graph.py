@@ -60,6 +60,10 @@ class TensorType:
     dtype: DType
     shape: tuple[int, ...]
 
+    def __str__(self) -> str:
+        """As in `float32[1, 64]`."""
+        return f"{self.dtype.value}{list(self.shape)}"
+
     @property
     def elements(self) -> int:
         return prod(self.shape)

@@ -4,8 +4,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
+from opml.arrays import take_inputs
 from opml.commitment import Bytes, ModelMemory, Region
 from opml.compiler import compile_onnx
 from opml.counts import cut_outputs
@@ -15,14 +16,19 @@ from opml.engine import Engine, shown
 from opml.errors import ModelError
 from opml.graph import Array, TensorType
 from opml.header import ModelHeader
-from opml.image import Image, write_image
+from opml.image import Image, build_image, write_image
 from opml.model_memory import constant_regions, input_bytes, model_memory, output_bytes, output_root, read_input
 from opml.pins import Pins
+from opml.show import ports_text, short, table
 from opml.terms import CLOCK, WINDOW
 from opml.validator import open_image
 from vm.merkle import subtree_root
 
 if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+    from opml.chain import Chain
+    from opml.claim import Claim
     from opml.evidence.receipt import ClaimJson, Receipt
     from opml.generation import Generation
 
@@ -34,8 +40,28 @@ class Model:
         self.image = image
 
     def __repr__(self) -> str:
-        ports = {p.name: f"{p.type.dtype.value}{list(p.type.shape)}" for p in self.image.program.inputs}
-        return f"Model({self.image.program.name!r}, id=0x{self.model_id.hex()[:16]}…, inputs={ports})"
+        ports = f"({ports_text(self.inputs)}) -> ({ports_text(self.outputs)})"
+        return f"Model({self.image.program.name!r}, {short(self.model_id)}, {ports})"
+
+    def _repr_html_(self) -> str:
+        program = self.image.program
+        rows = [("id", "0x" + self.model_id.hex())]
+        rows += [(f"input {name}", str(kind)) for name, kind in self.inputs.items()]
+        rows += [(f"output {name}", str(kind)) for name, kind in self.outputs.items()]
+        rows += [("operators", f"{len(program.nodes):,}"), ("tiles", f"{program.tiles:,}")]
+        return table(f"Model {program.name}", [*rows, ("window", f"{self.header.window:,} s")])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives back the threads and the memory of the engine; the next run makes them anew."""
+        engine = self.__dict__.pop("engine", None)
+        if engine is not None:
+            engine.close()
 
     @property
     def model_id(self) -> bytes:
@@ -62,16 +88,15 @@ class Model:
         """The native kernels bound to this model's constants."""
         return Engine(self.image.program)
 
-    def run(
-        self, inputs: Mapping[str, Array], threads: int | None = None, *, raw: bool = False
-    ) -> dict[str, Array]:
-        """The outputs by name for numpy arrays by name; dtypes and shapes must be those of `inputs`.
+    def run(self, *inputs: Any, threads: int | None = None, raw: bool = False, **named: Any) -> dict[str, Array]:
+        """The outputs by name. Inputs are numpy arrays, or what numpy makes arrays of: `run({"x": x})`, `run(x=x)`, or
+        `run(x)` in the order of `inputs`. They are converted to the model's types where that is exact.
 
         `threads` is by default the number of processors; it does not change a bit of the result. An output whose size
         is data (of a NonZero, say) is cut to its count; with `raw` it is as it lies in memory, at its capacity, and
         the count is an output `NAME.count`. Raises InputError.
         """
-        outputs = self.engine.run(inputs, threads)
+        outputs = self.engine.run(take_inputs(self.inputs, inputs, named), threads)
         return outputs if raw else cut_outputs(self.image.program.graph.counts, outputs)
 
     def generate(
@@ -95,20 +120,42 @@ class Model:
         """Writes the image. Raises ImageError where that fails; an older file is then kept."""
         write_image(self.image, path)
 
-    def infer(
-        self, inputs: Mapping[str, Array], *, keep_tensors: bool = False, threads: int | None = None
-    ) -> "Inference":
-        """Runs the model and keeps what a claim needs. Raises InputError.
+    def compile(self, *, window: int = WINDOW, clock: int = CLOCK, one_phase: bool = False) -> "Model":
+        """The same program with other terms for its claims, and so another id. Nothing is computed but the id."""
+        image = self.image
+        return Model(build_image(image.program, image.guest, window=window, clock=clock, one_phase=one_phase))
+
+    def prove(
+        self,
+        chain: "Chain | str",
+        *inputs: Any,
+        account: "LocalAccount | None" = None,
+        contract: str | None = None,
+        uri: str = "",
+        input_uri: str | None = None,
+        **named: Any,
+    ) -> "Claim":
+        """Runs the model, posts the claim that the outputs are right, with a bond, and returns it: `claim.settle()`
+        then defends it until it is final. Inputs are given as to `run`; all else is as in `opml.claim.make_claim`.
+
+        Raises InputError, ChainError, SelfCheckError.
+        """
+        from opml.claim import make_claim  # here: who only runs models needs no chain
+
+        inference = self.infer(*inputs, **named)
+        return make_claim(chain, inference, account=account, contract=contract, uri=uri, input_uri=input_uri)
+
+    def infer(self, *inputs: Any, keep_tensors: bool = False, threads: int | None = None, **named: Any) -> "Inference":
+        """Runs the model and keeps what a claim needs. Inputs are given as to `run`. Raises InputError.
 
         With `keep_tensors` every operator's output is kept, too: a receipt then takes no second run.
         """
         # Read the arrays once: what is claimed must be what was run.
-        return self.infer_posted(self.input_region(inputs), keep_tensors=keep_tensors, threads=threads)
+        return self.infer_posted(self.input_region(*inputs, **named), keep_tensors=keep_tensors, threads=threads)
 
-    def input_region(self, inputs: Mapping[str, Array]) -> bytes:
-        """The bytes of the input region, as a claim posts them. Raises InputError."""
-        self.engine.check(inputs)
-        return input_bytes(self.image.program, inputs)
+    def input_region(self, *inputs: Any, **named: Any) -> bytes:
+        """The bytes of the input region, as a claim posts them. Inputs are given as to `run`. Raises InputError."""
+        return input_bytes(self.image.program, take_inputs(self.inputs, inputs, named))
 
     def infer_posted(self, posted: bytes, *, keep_tensors: bool = False, threads: int | None = None) -> "Inference":
         """The same for the input region's bytes as a claim posts them. Raises InputError."""
@@ -140,6 +187,9 @@ class Inference:
         self.posted = posted
         self.outputs = outputs
         self._tensors = tensors
+
+    def __repr__(self) -> str:
+        return f"Inference({self.model.image.program.name!r}, ({ports_text(self.model.outputs)}))"
 
     @property
     def results(self) -> dict[str, Array]:

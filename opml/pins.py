@@ -1,6 +1,7 @@
 """What a user pins of a model's dynamic inputs: single dimensions by name, or an input's whole shape.
 
-A dimension has a name in the model, or none; then it is called INPUT:AXIS. A name stands for one number everywhere.
+A dimension has a name in the model, or none (or "?"); then it is called INPUT:AXIS. A name stands for one number
+everywhere.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -103,7 +104,7 @@ def _labels(name: str, tensor: TypeProto.Tensor) -> list[str | int] | None:
     if not tensor.HasField("shape"):
         return None
     return [
-        dim.dim_value if dim.WhichOneof("value") == "dim_value" else dim.dim_param or f"{name}:{axis}"
+        dim.dim_value if dim.WhichOneof("value") == "dim_value" else dim.dim_param.strip("?") or f"{name}:{axis}"
         for axis, dim in enumerate(tensor.shape.dim)
     ]
 

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from catalogue import ZOO, Array, Entry
 from packages import CACHE
-from pin import pinned
 
 from opml.chain.deploy import DEFAULT_K
 from opml.compiler import compile_onnx
@@ -46,12 +45,11 @@ def measure(entry: Entry, seed: int = 0) -> dict[str, Any]:
     }
     try:
         began = time.perf_counter()
-        data = onnx_file(entry)
-        model = Model(compile_onnx(data))
+        model = compiled(entry)
         found["compile_s"] = time.perf_counter() - began
         found |= _size(model)
         inputs = {name: entry.inputs()[name] for name in model.inputs}
-        found |= _compare(entry, data, model, inputs)
+        found |= _compare(entry, model, inputs)
         found |= _bits(entry, model, inputs)
         found |= _dispute(model, inputs, seed)
     except OpmlError as error:
@@ -59,9 +57,10 @@ def measure(entry: Entry, seed: int = 0) -> dict[str, Any]:
     return found
 
 
-def onnx_file(entry: Entry) -> bytes:
-    """The model as every runtime here is given it."""
-    return pinned(entry.data(), entry.shapes, entry.constants)
+def compiled(entry: Entry) -> Model:
+    """The model at the entry's shapes; ONNX Runtime is given the file as it is."""
+    values = {name: np.array(value, np.int64) for name, value in entry.constants.items()}
+    return Model(compile_onnx(entry.data(), dims=entry.shapes, values=values))
 
 
 def _size(model: Model) -> dict[str, Any]:
@@ -78,15 +77,16 @@ def _size(model: Model) -> dict[str, Any]:
     }
 
 
-def _compare(entry: Entry, data: bytes, model: Model, inputs: Mapping[str, Array]) -> dict[str, Any]:
+def _compare(entry: Entry, model: Model, inputs: Mapping[str, Array]) -> dict[str, Any]:
     """Answers, differences and times beside ONNX Runtime's, both on all processors, measured in turn."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(data)
+    session = onnxruntime.InferenceSession(entry.data())
     names = [output.name for output in session.get_outputs()]
+    given = entry.inputs()
 
     def theirs() -> dict[str, Array]:
-        return dict(zip(names, session.run(None, dict(inputs)), strict=True))
+        return dict(zip(names, session.run(None, given), strict=True))
 
     def ours() -> dict[str, Array]:
         return model.run(inputs)
@@ -116,7 +116,7 @@ def _difference(mine: Array, reference: Array) -> float:
 
 def digests(model: Model, inputs: Mapping[str, Array]) -> list[str]:
     """A hash over all output bytes for one thread and for two."""
-    runs = (model.run(inputs, threads) for threads in (1, 2))
+    runs = (model.run(inputs, threads=threads) for threads in (1, 2))
     return [hashlib.sha256(b"".join(array.tobytes() for array in run.values())).hexdigest() for run in runs]
 
 
@@ -146,7 +146,7 @@ def _dispute(model: Model, inputs: dict[str, Array], seed: int) -> dict[str, Any
 def main() -> None:
     entry = next(entry for entry in ZOO if entry.name == sys.argv[1])
     if "--bits" in sys.argv:
-        model = Model(compile_onnx(onnx_file(entry)))
+        model = compiled(entry)
         print(json.dumps(digests(model, {name: entry.inputs()[name] for name in model.inputs})))
     else:
         print(json.dumps(measure(entry)))

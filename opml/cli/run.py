@@ -64,7 +64,7 @@ def command(
         arrays = load_inputs(input_files, list(loaded.inputs))
         began = time.perf_counter()
         inference = loaded.infer(arrays, keep_tensors=True, threads=threads) if wanted else None
-        outputs = loaded.run(arrays, threads) if inference is None else inference.results
+        outputs = loaded.run(arrays, threads=threads) if inference is None else inference.results
         seconds = time.perf_counter() - began
     digest = wanted.write(inference) if inference else None
     if target is not None:

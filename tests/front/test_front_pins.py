@@ -91,6 +91,15 @@ def test_a_shape_may_stand_for_a_negative_number() -> None:
     assert shapes(proto, {"x": (2, 3)}) == [(2, 3)]
 
 
+def test_two_dimensions_without_a_name_are_two() -> None:
+    """As some exporters write them, both as "?"."""
+    proto = model(("x", ["?", 3, "?"]))
+    assert shapes(proto, {"x": (2, 3, 5)}) == [(2, 3, 5)]
+    assert shapes(proto, {"x:0": 2, "x:2": 5}) == [(2, 3, 5)]
+    with pytest.raises(UnsupportedError, match=r"x:0, x:2"):
+        shapes(proto, {})
+
+
 def test_what_is_computed_from_a_pinned_shape_is_a_constant() -> None:
     """Shape, Gather, Concat, Reshape: as exporters write a flattening."""
     nodes = [
