@@ -103,6 +103,65 @@ def grid_sample_tile(r, t):  # type: ignore[no-untyped-def]
     clear(y + 4 * stop, y + 32 * (t + 1))
 
 
+# The fast kernel finds each place once and reads it of all channels, tap by tap, in the definition's order.
+
+
+@jit
+def add_tap(x, y, plane, places, channels, weight):  # type: ignore[no-untyped-def]
+    """One tap more in the sums of some channels, whose pixels lie `plane` bytes apart, the sums `places` bytes."""
+    for c in range(channels):
+        store_f32(y + c * places, fma32(weight, load_f32(x + c * plane), load_f32(y + c * places)))
+
+
+@jit
+def sample_channels(r, x, grid, y, channels):  # type: ignore[no-untyped-def]
+    """A place of the grid in some channels, of which the first one is at x, and its result at y."""
+    mode, padding, corners, three = param(r, MODE), param(r, PADDING), param(r, CORNERS), param(r, RANK) == 3
+    width, height, depth = param(r, SIZES), param(r, SIZES + 1), param(r, SIZES + 2)
+    plane, places = 4 * width * height * depth, 4 * param(r, PLACES)
+    cx, cy, cz = coordinate(r, grid, 0), coordinate(r, grid, 1), ZERO
+    if three:
+        cz = coordinate(r, grid, 2)
+    fx, fy, fz = floor(cx), floor(cy), floor(cz)
+    taps, before = taps_of(mode), 1 if mode == CUBIC else 0
+    ix, iy, iz = to_index(fx) - before, to_index(fy) - before, to_index(fz) - before if three else 0
+    for c in range(channels):
+        store_f32(y + c * places, ZERO)
+    for tz in range(taps if three else 1):
+        k = tap_index(iz + tz, depth, padding, corners)
+        wz = tap_weight(mode, cz - fz, tz) if three else ONE
+        for ty in range(taps if k >= 0 else 0):
+            j = tap_index(iy + ty, height, padding, corners)
+            wy = wz * tap_weight(mode, cy - fy, ty)
+            for tx in range(taps if j >= 0 else 0):
+                i = tap_index(ix + tx, width, padding, corners)
+                if i >= 0:
+                    weight = wy * tap_weight(mode, cx - fx, tx)
+                    add_tap(x + 4 * ((k * height + j) * width + i), y, plane, places, channels, weight)
+
+
+@jit
+def grid_sample_tiles(r, first, count):  # type: ignore[no-untyped-def]
+    x, grids, y = input_address(r, 0), input_address(r, 1), out_address(r)
+    channels, places, rank = param(r, CHANNELS), param(r, PLACES), param(r, RANK)
+    plane = 4 * param(r, SIZES) * param(r, SIZES + 1) * param(r, SIZES + 2)
+    e, stop = LEAF_FLOATS * first, min(LEAF_FLOATS * (first + count), param(r, LENGTH))
+    clear(y + 4 * stop, y + 32 * (first + count))
+    image_size = channels * places
+    for image in range(udiv(e, image_size), udiv(stop + image_size - 1, image_size)):
+        start = image * image_size
+        begin, end = max(e - start, 0), min(stop - start, image_size)
+        for place in range(places):
+            # The channels c with begin <= c * places + place < end.
+            low = udiv(max(begin - place, 0) + places - 1, places)
+            high = udiv(max(end - place, 0) + places - 1, places)
+            if low < high:
+                channel = image * channels + low
+                target = y + 4 * (channel * places + place)
+                grid = grids + 4 * rank * (image * places + place)
+                sample_channels(r, x + channel * plane, grid, target, high - low)
+
+
 def infer(types: Types, attrs: Attrs) -> TensorType:
     """x [N, C, *spatial] at grid [N, *places, rank], whose last axis has the innermost coordinate first."""
     x, grid = take_inputs(NAME, types, 2)
@@ -139,4 +198,4 @@ def cost(types: Types, out: TensorType, attrs: Attrs) -> int:
     return COST_TILE + LEAF_FLOATS * (512 + rank * (256 + 40 * COST_FLOAT + COST_DIVIDE) + pixels)
 
 
-OPS = [Op(NAME, 354, infer, params, grid_sample_tile, cost)]
+OPS = [Op(NAME, 354, infer, params, grid_sample_tile, cost, grid_sample_tiles)]

@@ -21,6 +21,8 @@ from opml.ops.base import (
 )
 from opml.ops.checks import axis_attr, only, refuse, strides_of, take_dtype, take_inputs
 from opml.ops.matmul import BLOCK
+from opml.ops.mix import mix_four, mix_two
+from opml.ops.native import LANES
 from vm.guest.intrinsics import fma32, load_f32, load_i64, store_f32, udiv, urem
 
 NAME = "resample"
@@ -59,16 +61,22 @@ def resample_tile(r, t):  # type: ignore[no-untyped-def]
 
 @jit
 def two(y, a, b, wa, wb, n):  # type: ignore[no-untyped-def]
-    """Lines of n elements from two lines."""
-    for i in range(n):
+    """A line of n elements from two lines."""
+    whole = n & ~(LANES - 1)
+    for i in range(0, whole, LANES):
+        mix_two(y + 4 * i, a + 4 * i, b + 4 * i, wa, wb)
+    for i in range(whole, n):
         acc = fma32(wb, load_f32(b + 4 * i), fma32(wa, load_f32(a + 4 * i), ZERO))
         store_f32(y + 4 * i, ZERO + acc)
 
 
 @jit
 def four(y, a, b, c, d, wa, wb, wc, wd, n):  # type: ignore[no-untyped-def]
-    """Lines of n elements from four lines."""
-    for i in range(n):
+    """A line of n elements from four lines."""
+    whole = n & ~(LANES - 1)
+    for i in range(0, whole, LANES):
+        mix_four(y + 4 * i, a + 4 * i, b + 4 * i, c + 4 * i, d + 4 * i, wa, wb, wc, wd)
+    for i in range(whole, n):
         acc = fma32(wb, load_f32(b + 4 * i), fma32(wa, load_f32(a + 4 * i), ZERO))
         acc = fma32(wd, load_f32(d + 4 * i), fma32(wc, load_f32(c + 4 * i), acc))
         store_f32(y + 4 * i, ZERO + acc)
@@ -104,17 +112,31 @@ def line(r, x, y, begin, end, index, weight):  # type: ignore[no-untyped-def]
 
 
 @jit
+def pairs(x, y, index, weight, n):  # type: ignore[no-untyped-def]
+    """n neighbouring outputs of two taps each, along an axis of neighbouring elements; all indices lie inside."""
+    for j in range(n):
+        a, b = load_f32(x + 4 * load_i64(index + 16 * j)), load_f32(x + 4 * load_i64(index + 16 * j + 8))
+        acc = fma32(load_f32(weight + 8 * j + 4), b, fma32(load_f32(weight + 8 * j), a, ZERO))
+        store_f32(y + 4 * j, ZERO + acc)
+
+
+@jit
 def resample_tiles(r, first, count):  # type: ignore[no-untyped-def]
     y, size, out_size, inner, taps = out_address(r), param(r, SIZE), param(r, OUT_SIZE), param(r, INNER), param(r, TAPS)
     e, stop = LEAF_FLOATS * first, min(LEAF_FLOATS * (first + count), param(r, LENGTH))
     index, weight = input_address(r, 1), input_address(r, 2)
     clear(y + 4 * stop, y + 32 * (first + count))
+    direct = inner == 1 and taps == 2 and inside(index, taps * out_size, size)
     while e < stop:
         i, rest = urem(e, inner), udiv(e, inner)
         j, outer = urem(rest, out_size), udiv(rest, out_size)
         x = input_address(r, 0) + 4 * outer * size * inner
         if inner == 1:
             end = min(out_size, j + stop - e)
+            if direct:
+                pairs(x, y + 4 * e, index + 16 * j, weight + 8 * j, end - j)
+                e += end - j
+                j = end
             while j < end:
                 store_f32(y + 4 * e, weighted(x, 4, size, index + 8 * j * taps, weight + 4 * j * taps, taps))
                 e += 1

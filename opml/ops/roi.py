@@ -113,6 +113,61 @@ def roi_align_tile(r, t):  # type: ignore[no-untyped-def]
     clear(y + 4 * stop, y + 32 * (t + 1))
 
 
+# The fast kernel finds each sample once and reads it of all channels, in the definition's order.
+
+
+@jit
+def align_channels(r, x, roi, line, column, y, channels):  # type: ignore[no-untyped-def]
+    """One bin of some channels, of which the first one is at x, and its result at y."""
+    height, width, scale, largest = param(r, HEIGHT), param(r, WIDTH), param_f32(r, SCALE), param(r, MAXIMUM) != 0
+    plane, places = 4 * height * width, 4 * param(r, OUT_HEIGHT) * param(r, OUT_WIDTH)
+    off = HALF if param(r, HALF_PIXEL) != 0 else ZERO
+    left, top = load_f32(roi) * scale - off, load_f32(roi + 4) * scale - off
+    wide, high = load_f32(roi + 8) * scale - off - left, load_f32(roi + 12) * scale - off - top
+    if param(r, HALF_PIXEL) == 0:
+        wide, high = maximum(wide, ONE), maximum(high, ONE)
+    wide, high = wide / i64_f32(param(r, OUT_WIDTH)), high / i64_f32(param(r, OUT_HEIGHT))
+    lines, columns = samples_of(r, high, param(r, MOST_H)), samples_of(r, wide, param(r, MOST_W))
+    top, left = fma32(i64_f32(line), high, top), fma32(i64_f32(column), wide, left)
+    for c in range(channels):
+        store_f32(y + c * places, ZERO)
+    for i in range(lines):
+        row = top + (i64_f32(i) + HALF) * high / i64_f32(lines)
+        for j in range(columns):
+            place = left + (i64_f32(j) + HALF) * wide / i64_f32(columns)
+            for c in range(channels):
+                value, at = sample(x + c * plane, height, width, row, place, largest), y + c * places
+                if largest:
+                    store_f32(at, value if i == 0 and j == 0 else maximum(load_f32(at), value))
+                else:
+                    store_f32(at, load_f32(at) + value)
+    if not largest:
+        samples = i64_f32(max(lines * columns, 1))
+        for c in range(channels):
+            store_f32(y + c * places, load_f32(y + c * places) / samples)
+
+
+@jit
+def roi_align_tiles(r, first, count):  # type: ignore[no-untyped-def]
+    y, channels, plane = out_address(r), param(r, CHANNELS), 4 * param(r, HEIGHT) * param(r, WIDTH)
+    out_width, places = param(r, OUT_WIDTH), param(r, OUT_HEIGHT) * param(r, OUT_WIDTH)
+    e, stop = LEAF_FLOATS * first, min(LEAF_FLOATS * (first + count), param(r, LENGTH))
+    clear(y + 4 * stop, y + 32 * (first + count))
+    size = channels * places
+    for region in range(udiv(e, size), udiv(stop + size - 1, size)):
+        begin, end = max(e - region * size, 0), min(stop - region * size, size)
+        image = image_of(r, load_i64(input_address(r, 2) + 8 * region))
+        for place in range(places):
+            # The channels c with begin <= c * places + place < end.
+            low = udiv(max(begin - place, 0) + places - 1, places)
+            high = udiv(max(end - place, 0) + places - 1, places)
+            if low < high:
+                x = input_address(r, 0) + (image * channels + low) * plane
+                target = y + 4 * (region * size + low * places + place)
+                line, column = udiv(place, out_width), urem(place, out_width)
+                align_channels(r, x, input_address(r, 1) + 16 * region, line, column, target, high - low)
+
+
 @jit
 def nearest_pixel(x):  # type: ignore[no-untyped-def]
     """x rounded to an integer, halves away from zero."""
@@ -231,6 +286,6 @@ def cost_max(types: Types, out: TensorType, attrs: Attrs) -> int:
 
 
 OPS = [
-    Op("roi_align", 356, infer_align, params_align, roi_align_tile, cost_align),
+    Op("roi_align", 356, infer_align, params_align, roi_align_tile, cost_align, roi_align_tiles),
     Op("roi_max", 357, infer_max, params_max, roi_max_tile, cost_max),
 ]
