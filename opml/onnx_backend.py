@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import TensorProto
 from onnx.backend.base import Backend, BackendRep, Device, DeviceType
 
 from opml.compiler import compile_program
@@ -22,6 +23,8 @@ from opml.errors import ConstantNeededError, UnsupportedError
 from opml.graph import Array
 
 Values = dict[str, Array]
+# What onnx has as numpy dtypes of its own; opml's tensors have a byte for each element.
+_NARROW = (TensorProto.INT4, TensorProto.UINT4, TensorProto.INT2, TensorProto.UINT2)
 
 
 class OpmlRep(BackendRep):
@@ -32,6 +35,11 @@ class OpmlRep(BackendRep):
         self._data = model.SerializeToString()
         self._names = [value.name for value in model.graph.input if value.name not in constants]
         self._outputs = [output.name for output in model.graph.output]
+        self._narrow = {
+            output.name: onnx.helper.tensor_dtype_to_np_dtype(output.type.tensor_type.elem_type)
+            for output in model.graph.output
+            if output.type.tensor_type.elem_type in _NARROW
+        }
         self._engine: Engine | None = None
         self.pinned: Values = {}
         """Inputs that became constants at the last compilation, with their values."""
@@ -46,7 +54,7 @@ class OpmlRep(BackendRep):
         engine = self._engine_for(arrays)
         outputs = engine.run({name: value for name, value in arrays.items() if name not in self.pinned})
         filled = cut_outputs(engine.program.graph.counts, outputs)
-        return tuple(filled[name] for name in self._outputs)
+        return tuple(filled[name].astype(self._narrow.get(name, filled[name].dtype)) for name in self._outputs)
 
     def _engine_for(self, arrays: Values) -> Engine:
         same = all(_same(arrays.get(name), value) for name, value in self.pinned.items())
@@ -124,6 +132,8 @@ def _array(value: Any, name: str) -> Array:
     array = onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.asarray(value)
     if array.dtype.kind in "OSU":
         raise UnsupportedError(f"input {name!r} has element type string")
+    if array.dtype.name in ("int4", "int2", "uint4", "uint2"):
+        return array.astype(np.int8 if array.dtype.name.startswith("int") else np.uint8)
     return array
 
 

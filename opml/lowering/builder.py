@@ -70,7 +70,7 @@ class Builder:
     def value(self, name: str) -> Array | None:
         """The elements of a constant, None for what is computed."""
         if name in self.quantised:
-            return self.quantised[name].value()
+            return self.quantised[name].value
         return self.graph.constants.get(name)
 
     def inputs_behind(self, name: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -69,6 +70,7 @@ class Quantised:
         """The attributes of the primitive `dequantize`."""
         return {"axis": self.axis, "block": self.block}
 
+    @cached_property
     def value(self) -> Array:
         """The floats."""
         return evaluate("dequantize", self.operands(), self.attrs(), fast=True)
