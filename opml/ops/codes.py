@@ -4,7 +4,8 @@ A panel holds 16 columns. A 32-bit word holds 32/bits neighbouring codes of one 
 bits, and 16 words of neighbouring columns lie together: one vector.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from enum import Enum
 from typing import Any
 
 from llvmlite import ir
@@ -16,21 +17,62 @@ from vm.jit import intrinsic
 
 WORDS = ir.VectorType(I32, LANES)
 BITS = (2, 4, 8)
+SIGNIFICAND = 23  # bits of a float's that are stored
 
 Weights = list[ir.Value]
+
+
+class Zeros(Enum):
+    """What zeros may be: any floats, integers below 256 in size, or one such integer for all columns."""
+
+    FLOATS = "floats"
+    INTEGERS = "integers"
+    ONE = "one"
 
 
 class _Panels:
     """The scales, zeros and words of a few panels, while a function is being built."""
 
-    def __init__(self, builder: ir.IRBuilder, bits: int, count: int, args: list[ir.Value]) -> None:
+    def __init__(self, builder: ir.IRBuilder, bits: int, count: int, zeros: Zeros, args: list[ir.Value]) -> None:
         q, self.q_panel, s, s_panel, z, z_panel = args
-        self.builder, self.bits, self.count = builder, bits, count
+        self.builder, self.bits, self.count, self.kind = builder, bits, count, zeros
 
         def vectors(base: ir.Value, distance: ir.Value) -> list[ir.Value]:
             return [load_vector(builder, self.at(base, distance, v)) for v in range(count)]
 
-        self.q, self.scales, self.zeros = q, vectors(s, s_panel), vectors(z, z_panel)
+        self.q, self.scales = q, vectors(s, s_panel)
+        self.zeros = [load_vector(builder, z)] * count if zeros is Zeros.ONE else vectors(z, z_panel)
+        self.span = SIGNIFICAND // bits
+        self.lifted = [self.lift(bits * j) for j in range(min(self.span, 32 // bits))]
+
+    def lift(self, offset: int) -> list[ir.Value]:
+        """2^(23 - offset) plus, where that is exact, the zeros."""
+        power = ir.Constant(VECTOR, [2.0 ** (SIGNIFICAND - offset)] * LANES)
+        if self.kind is Zeros.FLOATS:
+            return [power] * self.count
+        sums = [self.builder.fadd(zero, power) for zero in self.zeros[: 1 if self.kind is Zeros.ONE else self.count]]
+        return sums * (self.count // len(sums))
+
+    def unpacked(self, words: list[ir.Value]) -> Iterator[Weights]:
+        """The weights of each code of the words, in order.
+
+        With the exponent of 2^(23 - offset) over it, a code that lies `offset` bits up is a float as it is, that power
+        too large. A code less an integer zero is exact however it is computed, so the power and zero go at once.
+        """
+        builder = self.builder
+        for j in range(32 // self.bits):
+            part, at = divmod(j, self.span)
+            if at == 0:
+                shift = ir.Constant(WORDS, [part * self.span * self.bits] * LANES)
+                shifted = [builder.lshr(word, shift) for word in words] if part else words
+            offset = self.bits * at
+            mask = ir.Constant(WORDS, [((1 << self.bits) - 1) << offset] * LANES)
+            exponent = ir.Constant(WORDS, [(127 + SIGNIFICAND - offset) << SIGNIFICAND] * LANES)
+            floats = [builder.bitcast(builder.or_(builder.and_(word, mask), exponent), VECTOR) for word in shifted]
+            differences = [builder.fsub(*pair) for pair in zip(floats, self.lifted[at], strict=True)]
+            if self.kind is Zeros.FLOATS:
+                differences = [builder.fsub(*pair) for pair in zip(differences, self.zeros, strict=True)]
+            yield [builder.fmul(*pair) for pair in zip(differences, self.scales, strict=True)]
 
     def at(self, base: ir.Value, distance: ir.Value, v: int) -> ir.Value:
         return self.builder.add(base, self.builder.mul(distance, I64(v))) if v else base
@@ -55,7 +97,9 @@ class _Panels:
         return result
 
 
-def _make(name: str, bits: int, panels: int, state: int, arguments: int, use: Callable[..., list[ir.Value]]) -> Any:
+def _make(
+    name: str, bits: int, panels: int, zeros: Zeros, state: int, arguments: int, use: Callable[..., list[ir.Value]]
+) -> Any:
     """A function over n codes: whole words unrolled, then the codes of the last word one by one.
 
     `use(builder, args, k, weights, values)` takes the weights of code k and gives the next of `state` running values,
@@ -67,7 +111,7 @@ def _make(name: str, bits: int, panels: int, state: int, arguments: int, use: Ca
         builder = ir.IRBuilder(function.append_basic_block())
         args = list(function.args)
         n, own = args[6], args[7:]
-        source = _Panels(builder, bits, panels, args[:6])
+        source = _Panels(builder, bits, panels, zeros, args[:6])
         sums = [load_vector(builder, builder.add(own[-1], I64(4 * LANES * v))) for v in range(state)]
         entry = builder.block
         whole = builder.and_(n, I64(-per))
@@ -97,8 +141,8 @@ def _make(name: str, bits: int, panels: int, state: int, arguments: int, use: Ca
         k, values = loop(words_loop, word, tail, entry, I64(0), whole, sums)
         loaded = source.words(builder.mul(k, I64(4 * LANES // per)))
         following = values
-        for j in range(per):
-            following = use(builder, own, builder.add(k, I64(j)), source.weights(loaded, bits * j), following)
+        for j, weights in enumerate(source.unpacked(loaded)):
+            following = use(builder, own, builder.add(k, I64(j)), weights, following)
         close(words_loop, k, per, values, following)
 
         k, values = loop(tail, code, done, words_loop, whole, n, values)
@@ -112,7 +156,7 @@ def _make(name: str, bits: int, panels: int, state: int, arguments: int, use: Ca
         builder.ret_void()
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        label = f"opml.codes.{name}.{bits}.{panels}"
+        label = f"opml.codes.{name}.{bits}.{panels}.{zeros.value}"
         function = builder.module.globals.get(label)
         if function is None:
             function = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), [I64] * len(args)), label)
@@ -125,7 +169,7 @@ def _make(name: str, bits: int, panels: int, state: int, arguments: int, use: Ca
     return types.void(*[types.int64] * arguments), codegen
 
 
-def make_row_kernel(bits: int, panels: int) -> Callable[..., Any]:
+def make_row_kernel(bits: int, panels: int, zeros: Zeros = Zeros.FLOATS) -> Callable[..., Any]:
     """An intrinsic `(q, q_panel, s, s_panel, z, z_panel, n, a, sums)`: one row by `panels` panels; distances in bytes.
 
     For k < n, sums[v] = fma(a[k], (code[v][k] - z[v]) * s[v], sums[v]), each sums[v] 16 floats.
@@ -141,7 +185,7 @@ def make_row_kernel(bits: int, panels: int) -> Callable[..., Any]:
     def row_kernel(
         typingctx: Any, q: Any, q_panel: Any, s: Any, s_panel: Any, z: Any, z_panel: Any, n: Any, a: Any, sums: Any
     ) -> Any:
-        return _make("row", bits, panels, panels, 9, use)
+        return _make("row", bits, panels, zeros, panels, 9, use)
 
     return row_kernel
 
@@ -159,6 +203,6 @@ def make_unpack(bits: int, panels: int) -> Callable[..., Any]:
 
     @intrinsic
     def unpack(typingctx: Any, q: Any, q_panel: Any, s: Any, s_panel: Any, z: Any, z_panel: Any, n: Any, y: Any) -> Any:
-        return _make("unpack", bits, panels, 0, 8, use)
+        return _make("unpack", bits, panels, Zeros.FLOATS, 0, 8, use)
 
     return unpack

@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from opml.graph import Array, DType, TensorType
-from opml.numerics import ZERO
+from opml.numerics import ONE, ZERO, round_even
 from opml.ops.base import (
     COST_FLOAT,
     COST_TILE,
@@ -26,12 +26,13 @@ from opml.ops.base import (
     param_f32,
 )
 from opml.ops.checks import float_attr, int_attr, only, refuse, take_dtype, take_inputs
-from opml.ops.codes import BITS, make_row_kernel, make_unpack
+from opml.ops.codes import BITS, Zeros, make_row_kernel, make_unpack
 from opml.ops.gemm import COLUMNS, STRIPE, accumulate, finish, linear, packed_room, sums_room, table_room
 from opml.ops.matmul import BLOCK, PANEL, ROW_GRAIN
 from opml.ops.microkernel import VECTORS
+from opml.ops.narrow import make_widen
 from opml.ops.native import make_stack
-from vm.guest.intrinsics import fma32, i64_f32, load_f32, load_i32, load_u8, store_f32, store_i32, udiv, urem
+from vm.guest.intrinsics import abs32, fma32, i64_f32, load_f32, load_i32, load_u8, store_f32, store_i32, udiv, urem
 
 NAME = "qmatmul"
 
@@ -95,24 +96,39 @@ def qmatmul_tile(r, t):  # type: ignore[no-untyped-def]
     clear(y + 4 * stop, y + 32 * (t + 1))
 
 
+LARGE = np.float32(256)
 # Panels of one row that are computed together: as many as there are registers for.
 WIDE = 4 if VECTORS == 2 else 2
 _rows_wide = [make_row_kernel(bits, WIDE) for bits in BITS]
+_whole_4, _whole_8 = (make_row_kernel(bits, WIDE, Zeros.INTEGERS) for bits in (4, 8))
+_one_4, _one_8 = (make_row_kernel(bits, WIDE, Zeros.ONE) for bits in (4, 8))
 _rows_one = [make_row_kernel(bits, 1) for bits in BITS]
 _unpacks = [make_unpack(bits, VECTORS) for bits in BITS]
 _row_wide_2, _row_wide_4, _row_wide_8 = _rows_wide
 _row_one_2, _row_one_4, _row_one_8 = _rows_one
 _unpack_2, _unpack_4, _unpack_8 = _unpacks
+_widen = make_widen(False)
 zeros_room = make_stack(4 * PANEL * WIDE)
 chains_room = make_stack(4 * PANEL * WIDE)
 
 
 @jit
-def row_wide(size, q, q_panel, s, s_panel, z, z_panel, n, a, sums):  # type: ignore[no-untyped-def]
+def row_wide(size, kind, q, q_panel, s, s_panel, z, z_panel, n, a, sums):  # type: ignore[no-untyped-def]
+    """`kind` is what the zeros are: 0 floats, 1 integers, 2 one integer."""
     if size == 4:
-        _row_wide_4(q, q_panel, s, s_panel, z, z_panel, n, a, sums)
+        if kind == 2:
+            _one_4(q, q_panel, s, s_panel, z, z_panel, n, a, sums)
+        elif kind == 1:
+            _whole_4(q, q_panel, s, s_panel, z, z_panel, n, a, sums)
+        else:
+            _row_wide_4(q, q_panel, s, s_panel, z, z_panel, n, a, sums)
     elif size == 8:
-        _row_wide_8(q, q_panel, s, s_panel, z, z_panel, n, a, sums)
+        if kind == 2:
+            _one_8(q, q_panel, s, s_panel, z, z_panel, n, a, sums)
+        elif kind == 1:
+            _whole_8(q, q_panel, s, s_panel, z, z_panel, n, a, sums)
+        else:
+            _row_wide_8(q, q_panel, s, s_panel, z, z_panel, n, a, sums)
     else:
         _row_wide_2(q, q_panel, s, s_panel, z, z_panel, n, a, sums)
 
@@ -146,8 +162,7 @@ def load_zeros(r, at, distance, panels, room):  # type: ignore[no-untyped-def]
     for v in range(panels):
         source, target = zeros + at + v * distance, room + 4 * PANEL * v
         if nbytes == 1:
-            for j in range(PANEL):
-                store_f32(target + 4 * j, i64_f32(load_u8(source + j)))
+            _widen(source, target, 1, ONE, 0)
         else:
             for j in range(PANEL):
                 store_f32(target + 4 * j, fill)
@@ -161,7 +176,10 @@ def quantised_row(r, a, col, panels, zeros, chains, sums):  # type: ignore[no-un
     distance = param(r, GROUPS) * PANEL
     q_panel = 4 * PANEL * (((depth - 1) >> (per_log2 & 63)) + 1)
     q, first = input_address(r, 1) + (col >> 4) * q_panel, (col >> 4) * distance
-    changing = param(r, ZERO_BYTES) != 0
+    changing, fill = param(r, ZERO_BYTES) != 0, param_f32(r, FILL)
+    kind = 1 if param(r, ZERO_BYTES) == 1 else 0
+    if not changing and fill == round_even(fill) and abs32(fill) < LARGE:
+        kind = 2
     z, z_panel = load_zeros(r, first, distance, panels, zeros)
     s = input_address(r, 2)
     for i in range(panels * PANEL):
@@ -182,7 +200,7 @@ def quantised_row(r, a, col, panels, zeros, chains, sums):  # type: ignore[no-un
             if panels == 1:
                 row_one(size, here, s, z, n, a + 4 * k, chains)
             else:
-                row_wide(size, here, q_panel, s, 4 * distance, z, z_panel, n, a + 4 * k, chains)
+                row_wide(size, kind, here, q_panel, s, 4 * distance, z, z_panel, n, a + 4 * k, chains)
             k += n
             left -= n
         for i in range(panels * PANEL):
