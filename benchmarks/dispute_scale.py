@@ -119,11 +119,17 @@ def lie(party: Party, seed: int) -> tuple[Trace, int]:
     return Bluff(ModelTrace(header, false), chance.randrange(party.trace.machine(tile).steps)), tile
 
 
-def dispute(arena: Arena, party: Party, liar: Role, seed: int) -> dict[str, Any]:
-    """One claim with one game, to the winner's money: gas and transactions, and the seconds of both sides together."""
+def dispute(
+    arena: Arena, party: Party, liar: Role, seed: int, false: Trace | None = None, tile: int = 0
+) -> dict[str, Any]:
+    """One claim with one game, to the winner's money: gas and transactions, and the seconds of both sides together.
+
+    The liar's computation is `lie`'s, or `false`, which is wrong from `tile` on.
+    """
     client, inference = arena.client, party.inference
     accounts = {role: arena.parties[role].account for role in Role}
-    false, tile = lie(party, seed)
+    if false is None:
+        false, tile = lie(party, seed)
     honest = ModelTrace(party.trace.header, party.trace.memory)  # that has not yet run the machine
     traces: dict[Role, Trace] = {liar: false, liar.other: honest}
     false.tile_root(false.tiles)
