@@ -50,6 +50,13 @@ def test_one_phase(measure: Any) -> None:
         assert result["instructions"] <= result["max_steps"]
 
 
+def test_generation(measure: Any) -> None:
+    (result,) = measure("generation", "--layers", "1", "--tokens", "3")
+    assert 0 < result["written"] < result["tiles"]
+    assert result["gas"] <= 1_700_000
+    assert result["transactions"] <= 26
+
+
 def test_dispute(measure: Any) -> None:
     results = measure("dispute", "--games", "1", "-k", "16")
     assert [result["liar"] for result in results] == ["prover", "challenger"]
