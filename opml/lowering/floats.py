@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+import numpy as np
 import onnx
 
 from opml.graph import DType
@@ -36,6 +37,8 @@ def as_float32(build: Builder, name: str) -> str:
     """A tensor as float32 where it is a stored float, else itself."""
     if build.type(name).dtype not in STORED:
         return name
+    if not build.type(name).elements:
+        return build.constant(np.zeros(build.shape(name), np.float32))
     if name not in build.float32:
         build.float32[name] = build.emit("cast", [name], to=DType.FLOAT32.value)
     return build.float32[name]
@@ -63,10 +66,10 @@ def _store(build: Builder, name: str, dtype: DType) -> str:
 
 
 def _outputs(op: str, opset: int, inputs: Sequence[DType | None], count: int) -> list[DType | None]:
-    """The dtype of each output, None where the inputs do not tell. What ONNX does not define gives its first float."""
+    """The dtype of each output; the first float's where ONNX does not define it or its input is absent."""
     schema = _schema(op, opset)
+    first = next(dtype for dtype in inputs if dtype is not None and dtype.is_float)
     if schema is None:
-        first = next(dtype for dtype in inputs if dtype is not None and dtype.is_float)
         return [first] * count
     bound: dict[str, DType] = {}
     for position, dtype in enumerate(inputs):
@@ -74,7 +77,7 @@ def _outputs(op: str, opset: int, inputs: Sequence[DType | None], count: int) ->
         if dtype is not None:
             bound.setdefault(formal.type_str, dtype)
     formals = [schema.outputs[min(i, len(schema.outputs) - 1)] for i in range(count)] if schema.outputs else []
-    return [bound.get(formal.type_str) for formal in formals]
+    return [bound.get(formal.type_str, None if "(" in formal.type_str else first) for formal in formals]
 
 
 @cache

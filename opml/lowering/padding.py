@@ -5,7 +5,6 @@ from math import prod
 import numpy as np
 
 from opml.errors import UnsupportedError
-from opml.graph import DType
 from opml.lowering.call import Call, lowers
 
 
@@ -72,7 +71,8 @@ def fill(c: Call, x: str, before: list[int], after: list[int], value: str) -> st
     if value and (c.build.type(value).dtype is not dtype or c.build.type(value).elements != 1):
         raise UnsupportedError(f"input 'constant_value' is no single {dtype.value}")
     constant = c.build.value(value) if value else np.zeros((), dtype.numpy)
-    if constant is None or (dtype is DType.FLOAT32 and np.isnan(constant).any()):
+    # A float attribute is a float32 that is a number.
+    if constant is None or (dtype.is_float and not (constant.astype(np.float32) == constant).all()):
         return _surround(c, x, before, after, value)
     # Axes without padding are one with the axis before them, whose padding grows as much.
     merged: list[list[int]] = []
@@ -82,7 +82,7 @@ def fill(c: Call, x: str, before: list[int], after: list[int], value: str) -> st
         else:
             merged.append([a, n, b])
     number = constant.reshape(()).item()
-    plain = float(number) if dtype is DType.FLOAT32 else int(number)
+    plain = float(number) if dtype.is_float else int(number)
     pads = [a for a, _, _ in merged] + [b for _, _, b in merged]
     y = c.emit("pad", [c.view(x, [n for _, n, _ in merged])], pads=pads, value=plain)
     return c.view(y, out)

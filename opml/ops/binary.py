@@ -145,8 +145,9 @@ def shift_left_int(a, b, flip, bits):  # type: ignore[no-untyped-def]
 
 @jit
 def shift_right_int(a, b, flip, bits):  # type: ignore[no-untyped-def]
-    """Of an unsigned integer, by b places seen as unsigned; beyond the width 0."""
-    return shr(a, b & 63) if ult(b, bits) else 0
+    """By b places seen as unsigned, filled with the sign of a signed integer; beyond the width that alone is left."""
+    shifted = shr(a, b & 63) if flip != 0 else a >> (b & 63)
+    return shifted if ult(b, bits) else (-1 if a < 0 and flip == 0 else 0)
 
 
 @jit
@@ -164,7 +165,6 @@ def less_equal(a, b):  # type: ignore[no-untyped-def]
     return a <= b
 
 
-UNSIGNED = (DType.UINT8, DType.UINT16, DType.UINT32, DType.UINT64)
 BITS = (*INTEGERS, DType.BOOL)
 
 
@@ -201,8 +201,8 @@ FUNCTIONS = (
     Function("and", 164, pair_integers, COST_FLOAT, g=and_int, dtypes=BITS),
     Function("or", 165, pair_integers, COST_FLOAT, g=or_int, dtypes=BITS),
     Function("xor", 166, pair_integers, COST_FLOAT, g=xor_int, dtypes=BITS),
-    Function("shift_left", 167, pair_integers, COST_FLOAT, g=shift_left_int, dtypes=UNSIGNED),
-    Function("shift_right", 168, pair_integers, COST_FLOAT, g=shift_right_int, dtypes=UNSIGNED),
+    Function("shift_left", 167, pair_integers, COST_FLOAT, g=shift_left_int, dtypes=INTEGERS),
+    Function("shift_right", 168, pair_integers, COST_FLOAT, g=shift_right_int, dtypes=INTEGERS),
     Function("equal", 169, compare_numbers, COST_FLOAT, equal, equal, (*NUMBERS, DType.BOOL)),
     Function("less", 170, compare_numbers, COST_FLOAT, less, less),
     Function("less_equal", 171, compare_numbers, COST_FLOAT, less_equal, less_equal),

@@ -2,7 +2,7 @@
 
 import numpy as np
 from hypothesis import strategies as st
-from primitive_base import DTYPES, INTEGERS, NUMBERS, UNSIGNED, Draw, Sample, broadcasting, case, shape, values
+from primitive_base import DTYPES, INTEGERS, NUMBERS, Draw, Sample, broadcasting, case, shape, values
 
 from opml.graph import DType
 
@@ -75,7 +75,7 @@ def bitwise(draw: Draw, op: str) -> Sample:
 
 @case("shift_left", "shift_right")
 def shift(draw: Draw, op: str) -> Sample:
-    sample = pair(draw, UNSIGNED)
+    sample = pair(draw, INTEGERS)
     x, places = sample.inputs
     assert x is not None
     assert places is not None
