@@ -10,7 +10,7 @@ from opml.errors import UnsupportedError
 from opml.graph import Array, Attribute
 from opml.ops import evaluate
 from opml.ops.codes import BITS
-from opml.ops.qmatmul import pack_codes, panels_of
+from opml.ops.few_bits import pack_codes, panels_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,14 +19,14 @@ from opml.ops.base import (
     param_f32,
 )
 from opml.ops.checks import only, take_dtype, take_inputs
-from opml.ops.matmul import PANEL
-from opml.ops.qmatmul import (
+from opml.ops.few_bits import (
     COLS,
     DEPTH,
     FILL,
     GROUP,
     GROUPS,
     LENGTH,
+    OWN,
     PER_LOG2,
     SIZE,
     ZERO_BYTES,
@@ -34,10 +34,11 @@ from opml.ops.qmatmul import (
     code_at,
     zero_at,
 )
+from opml.ops.matmul import PANEL
 from vm.guest.intrinsics import i64_f32, load_f32, store_f32, udiv, urem
 
 NAME = "qgather"
-INDEX = 9  # the dtype of the indices
+INDEX = OWN  # the dtype of the indices
 
 
 @jit

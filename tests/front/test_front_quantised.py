@@ -193,3 +193,27 @@ def test_integers_of_four_bits_are_read_and_bad_ones_refused() -> None:
     weight.int32_data.extend([256] * len(whole))
     with pytest.raises(ModelError, match="no bytes"):
         compile_program(proto.SerializeToString())
+
+
+@pytest.mark.parametrize("element", ["INT4", "UINT4", "UINT8"])
+@pytest.mark.parametrize("zeros", [False, True])
+def test_an_embedding_in_blocks(element: str, zeros: bool) -> None:
+    rng = np.random.default_rng(6)
+    kind = getattr(onnx.TensorProto, element)
+    low, high = {"INT4": (-8, 8), "UINT4": (0, 16), "UINT8": (0, 256)}[element]
+    width, parts = (32, 2) if element == "UINT8" else (64, 4)
+    tensors = [helper.make_tensor("table", kind, (50, width), rng.integers(low, high, 50 * width).tolist())]
+    names = ["table", "ids", "scales"]
+    if zeros:
+        names.append("zeros")
+        columns = parts // 2 if element == "UINT8" else parts
+        tensors.append(helper.make_tensor("zeros", kind, (50, columns), rng.integers(low, high, 50 * columns).tolist()))
+    attrs = {"block_size": 64 // parts, "gather_axis": 0, "quantize_axis": 1}
+    node = helper.make_node("GatherBlockQuantized", names, ["y"], domain="com.microsoft", **attrs)
+    constants: dict[str, Array] = {"scales": rng.random((50, parts), np.float32)}
+    proto = onnx.ModelProto.FromString(
+        model([node], {"ids": ("int64", (3, 1))}, {"y": ("float32", None)}, constants, opset=21)
+    )
+    proto.graph.initializer.extend(tensors)
+    (ours,), (theirs,) = run_both(proto.SerializeToString(), {"ids": np.array([[0], [49], [-3]])})
+    assert ours.tobytes() == theirs.tobytes()

@@ -6,7 +6,7 @@ from ops_helpers import Array, assert_same_bits, floats, integers
 
 from opml.errors import UnsupportedError
 from opml.ops import OPS, evaluate, type_of
-from opml.ops.qmatmul import pack_codes, panels_of
+from opml.ops.few_bits import pack_codes, panels_of
 
 SHAPES = [(64, 40, 32), (700, 70, 32), (37, 20, 16), (600, 9, 600), (33, 130, 11), (530, 65, 128), (5, 3, 1)]
 

@@ -6,7 +6,7 @@ from primitive_linear import window
 
 from opml.ops import quantise
 from opml.ops.base import Attrs
-from opml.ops.qmatmul import pack_codes, panels_of
+from opml.ops.few_bits import pack_codes, panels_of
 
 
 def constant(draw: Draw, k: int, n: int) -> tuple[list[Array | None], Attrs]:
