@@ -217,6 +217,7 @@ ZOO = [
         spoken,
         is_voice,
         {"input": (1, 576), "state": (2, 1, 128)},
+        {"sr": 16000},
     ),
     Entry(
         "ocr-detector",
