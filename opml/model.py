@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from opml.arrays import take_inputs
 from opml.commitment import Bytes, ModelMemory, Region
 from opml.compiler import compile_onnx
@@ -255,20 +257,22 @@ def load(
     one_phase: bool = False,
     dims: Pins | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    values: Mapping[str, Any] | None = None,
     decoding: Decoding | None = None,
     rehash: bool = True,
 ) -> Model:
     """A model from an ONNX file, which is compiled, or from an image (`.opml`), which is validated.
 
     `window` and `clock` (seconds) and `one_phase` are part of a model's id; an image brings its own. `dims` pins an
-    ONNX file's dynamic dimensions by name, `shapes` the whole shapes of its inputs; `decoding` makes a decoder
-    generate. `rehash=False` believes an image's root: enough to run it, never to bond on it. Raises ModelError,
-    UnsupportedError, ImageError.
+    ONNX file's dynamic dimensions by name, `shapes` the whole shapes of its inputs; `values` makes inputs constants of
+    the model; `decoding` makes a decoder generate. `rehash=False` believes an image's root: enough to run it, never to
+    bond on it. Raises ModelError, UnsupportedError, ImageError.
     """
     file = Path(path)
     if not file.is_file():
         raise ModelError(f"{file}: no such file", "name an ONNX file or an image made by `opml compile`")
     if file.suffix == ".opml":
         return Model(open_image(file, rehash=rehash))
-    pins = {**(dims or {}), **(shapes or {})}
+    constants = {name: np.asarray(value) for name, value in (values or {}).items()}
+    pins = {**(dims or {}), **(shapes or {}), **constants}
     return Model(compile_onnx(file, window=window, clock=clock, one_phase=one_phase, dims=pins, decoding=decoding))

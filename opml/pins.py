@@ -6,14 +6,23 @@ everywhere.
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 from onnx import TypeProto, ValueInfoProto
 
 from opml.errors import ModelError, UnsupportedError
+from opml.graph import Array
 
-Pins = Mapping[str, int | Sequence[int]]
+Pins = Mapping[str, int | Sequence[int] | Array]
+"""Numbers for dimensions, lists of numbers for shapes; an array is an input's value, which makes it a constant."""
 
 
-def pin_inputs(inputs: Iterable[ValueInfoProto], pins: Pins) -> dict[str, list[int]]:
+def split_values(pins: Pins) -> tuple[dict[str, int | Sequence[int]], dict[str, Array]]:
+    """What pins dimensions and shapes, and what gives values."""
+    values = {name: pin for name, pin in pins.items() if isinstance(pin, np.ndarray)}
+    return {name: pin for name, pin in pins.items() if not isinstance(pin, np.ndarray)}, values
+
+
+def pin_inputs(inputs: Iterable[ValueInfoProto], pins: Mapping[str, int | Sequence[int]]) -> dict[str, list[int]]:
     """The shape of every input. A pin is a number for a dimension, or for an input a list of numbers: its shape.
 
     Raises UnsupportedError naming what is still to be pinned, ModelError for pins that do not fit the model.
@@ -22,7 +31,7 @@ def pin_inputs(inputs: Iterable[ValueInfoProto], pins: Pins) -> dict[str, list[i
 
 
 class _Pinning:
-    def __init__(self, inputs: dict[str, TypeProto.Tensor], pins: Pins) -> None:
+    def __init__(self, inputs: dict[str, TypeProto.Tensor], pins: Mapping[str, int | Sequence[int]]) -> None:
         self.labels = {name: _labels(name, tensor) for name, tensor in inputs.items()}
         known = {label for labels in self.labels.values() for label in labels or [] if isinstance(label, str)}
         self.sizes: dict[str, int] = {}

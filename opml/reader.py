@@ -26,10 +26,11 @@ from onnx import (
     ValueInfoProto,
 )
 
-from opml.errors import ModelError, UnsupportedError
+from opml.arrays import fit
+from opml.errors import InputError, ModelError, UnsupportedError
 from opml.external import ExternalFiles
 from opml.graph import Array, Attribute, DType, Graph, Node, TensorType
-from opml.pins import Pins, pin_inputs
+from opml.pins import Pins, pin_inputs, split_values
 from opml.tensors import NARROW, check_shape, narrow_dtype, read_tensor
 
 MIN_OPSET = 6
@@ -77,7 +78,8 @@ def read_onnx(
 ) -> OnnxGraph:
     """Reads a model from a file or from its bytes. `dims` pins dynamic dimensions, or inputs' whole shapes, by name.
 
-    `values` makes inputs constants, part of the model: what a shape or a branch depends on cannot be an input.
+    `values` makes inputs constants, part of the model: what a shape or a branch depends on cannot be an input. An array
+    among `dims` does so, too.
 
     Raises ModelError where the file is not a sound model, UnsupportedError where opml does not have what it uses.
     """
@@ -89,7 +91,8 @@ def read_onnx(
         proto.name, [], [], [], {}, {}, opset=_opset(model.opset_import), functions=functions, files=files
     )
     _read_initialisers(graph, proto)
-    _read_inputs(graph, proto.input, dims or {}, values or {})
+    pins, given = split_values(dims or {})
+    _read_inputs(graph, proto.input, pins, {**given, **(values or {})})
     _read_nodes(graph, proto.node, None)
     _read_outputs(graph, [output.name for output in proto.output])
     return graph
@@ -270,7 +273,12 @@ def _add_constant(graph: OnnxGraph, name: str, value: Array) -> None:
     graph.types[name] = TensorType(DType(value.dtype.name), value.shape)
 
 
-def _read_inputs(graph: OnnxGraph, inputs: Iterable[ValueInfoProto], pins: Pins, values: Mapping[str, Array]) -> None:
+def _read_inputs(
+    graph: OnnxGraph,
+    inputs: Iterable[ValueInfoProto],
+    pins: Mapping[str, int | Sequence[int]],
+    values: Mapping[str, Array],
+) -> None:
     """Inputs that are initialisers too (all of them before IR 4, defaults since) are constants."""
     given = dict(values)
     open_: list[ValueInfoProto] = []
@@ -301,8 +309,12 @@ def _read_inputs(graph: OnnxGraph, inputs: Iterable[ValueInfoProto], pins: Pins,
 def _given(tensor: TypeProto.Tensor, dtype: DType, value: Array, what: str) -> Array:
     """A value given to an input, after a check that the model allows it."""
     value = np.asarray(value)
-    if value.dtype != dtype.numpy:
-        raise ModelError(f"{what} is {dtype.value}; the value given to it is {value.dtype}")
+    if value.size == 1 and tensor.HasField("shape"):
+        value = value.reshape([1] * len(tensor.shape.dim))
+    try:
+        value = fit(what, value, TensorType(dtype, value.shape))
+    except InputError:
+        raise ModelError(f"{what} is {dtype.value}; the value given to it is {value.dtype}") from None
     dims = [dim.dim_value if dim.WhichOneof("value") == "dim_value" else None for dim in tensor.shape.dim]
     fits = len(dims) == value.ndim and all(d in (None, size) for d, size in zip(dims, value.shape, strict=True))
     if tensor.HasField("shape") and not fits:

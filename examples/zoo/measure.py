@@ -59,7 +59,7 @@ def measure(entry: Entry, seed: int = 0) -> dict[str, Any]:
 
 def compiled(entry: Entry) -> Model:
     """The model at the entry's shapes; ONNX Runtime is given the file as it is."""
-    values = {name: np.array(value, np.int64) for name, value in entry.constants.items()}
+    values = {name: np.array(value) for name, value in entry.constants.items()}
     return Model(compile_onnx(entry.data(), dims=entry.shapes, values=values))
 
 

@@ -28,7 +28,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # Its lines are not cut to the width of a terminal: commands and ids in them are to be copied.
 console = Console(stderr=True, soft_wrap=True)
 output = Console()
-_MAX_FEE = "opml.max_fee"
+_MAX_FEE, _GIVEN, VALUES = "opml.max_fee", "opml.given", "opml.values"
 
 
 def json_option(function: F) -> F:
@@ -62,16 +62,56 @@ class _Pin(click.ParamType):  # type: ignore[type-arg]
         return name, sizes[0] if len(sizes) == 1 else sizes
 
 
+class _Value(click.ParamType):  # type: ignore[type-arg]
+    """NAME=NUMBERS or NAME=FILE, as a pair of a name and an array."""
+
+    name = "NAME=NUMBERS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        name, _, text = str(value).partition("=")
+        if not name or not text:
+            self.fail(f"{value!r} is not NAME=NUMBERS or NAME=FILE.npy", param, ctx)
+        if text.endswith(".npy") or ".npz:" in text:
+            array = _read_array(text)
+        else:
+            try:
+                array = np.array(json.loads(f"[{text}]"))
+            except ValueError:
+                self.fail(f"{text!r} is neither numbers nor a .npy file", param, ctx)
+        if ctx is not None:
+            # As it was written, for who tells a user how to go on.
+            ctx.meta.setdefault(VALUES, []).append(value)
+        return name, array
+
+
 def dims_option(function: F) -> F:
-    return click.option(
+    """What makes a model of an ONNX file that leaves something open: an array among `dims` is an input's value."""
+
+    def merged(ctx: click.Context, param: click.Parameter, value: Any) -> dict[str, Any]:
+        return dict(value) | dict(ctx.meta.get(_GIVEN, ()))
+
+    def keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+        ctx.meta[_GIVEN] = value
+
+    pin = click.option(
         "--dim",
         "--shape",
         "dims",
         type=_Pin(),
         multiple=True,
-        callback=lambda ctx, param, value: dict(value),
+        callback=merged,
         help="Pin a dynamic dimension of an ONNX file (batch=1), or the shape of an input (x=1,3,224,224).",
-    )(function)
+    )
+    give = click.option(
+        "--value",
+        type=_Value(),
+        multiple=True,
+        is_eager=True,  # so that it is there when the pins are
+        expose_value=False,
+        callback=keep,
+        help="Make an input of an ONNX file a constant of the model: rate=16000, or a .npy file.",
+    )
+    return pin(give(function))
 
 
 def model_options(function: F) -> F:

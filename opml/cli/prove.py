@@ -11,6 +11,7 @@ from opml.checked import ensure_checked
 from opml.cli.generate import Prompt, generate_options
 from opml.cli.moves import describe
 from opml.cli.options import (
+    VALUES,
     console,
     contract_option,
     emit,
@@ -32,7 +33,7 @@ from opml.dispute.game import ClaimStatus, GameView
 from opml.dispute.moves import Move
 from opml.errors import DisputeError, InputError
 from opml.model import Inference, Model, load
-from opml.pins import Pins
+from opml.pins import Pins, split_values
 from opml.prover import PostedClaim, defend_claim, input_of, own_claim, post_claim
 
 
@@ -187,8 +188,10 @@ def _resume(model: Path, claim_id: bytes) -> str:
         for file in context.params["input_files"]:
             words += ["--input", file]
     words += ["--one-phase"] if context.params["one_phase"] else []
-    for name, size in context.params["dims"].items():
+    for name, size in split_values(context.params["dims"])[0].items():
         words += ["--dim", f"{name}={size if isinstance(size, int) else ','.join(map(str, size))}"]
+    for text in context.meta.get(VALUES, []):
+        words += ["--value", text]
     return shlex.join(words)
 
 
