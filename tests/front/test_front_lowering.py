@@ -276,8 +276,6 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "slice lists": (lambda: one_node("Slice", {"x": matrix}, {"s": ints(0), "e": ints(1, 1)}), "belong"),
     "gather index": (lambda: one_node("Gather", {"x": matrix}, {"w": ints(3)}), "outside"),
     "expand": (lambda: one_node("Expand", {"x": matrix}, {"w": ints(2, 2)}), "fit"),
-    "pad mode": (lambda: one_node("Pad", {"x": matrix}, {"w": ints(1, 1, 1, 1)}, mode="reflect"), "mode"),
-    "pad negative": (lambda: one_node("Pad", {"x": matrix}, {"w": ints(-1, 1, 1, 1)}), "negative"),
     "pad count": (lambda: one_node("Pad", {"x": matrix}, {"w": ints(1, 1)}), "axes"),
 }
 

@@ -37,6 +37,10 @@ WINDOW: Attrs = {"strides": several(GOOD, 2), "pads": several(FLAG, 4), "dilatio
 POOL: Attrs = {**WINDOW, "kernel": several(st.integers(2, 3), 2), "ceil_mode": FLAG}
 REDUCTION: Attrs = {"axes": st.lists(AXIS, min_size=1, max_size=2), "keepdims": FLAG}
 INDEX = several(st.integers(0, 1), 2)
+DEEP: Attrs = {"strides": several(GOOD, 3), "pads": several(FLAG, 6), "dilations": several(st.integers(1, 2), 3)}
+BINS: Attrs = {"size": several(GOOD, 2), "scale": FLOAT}
+# Inputs of another type than the others.
+INDICES = {"resample": (1,), "roi_align": (2,)}
 ATTRS: dict[str, Attrs] = {
     "matmul": {"trans_a": FLAG, "trans_b": FLAG},
     "conv": {**WINDOW, "group": st.sampled_from([1, 1, 1, 2])},
@@ -54,6 +58,19 @@ ATTRS: dict[str, Attrs] = {
     "clip": {"min": GOOD, "max": GOOD},
     "leaky_relu": {"alpha": FLOAT},
     "hard_sigmoid": {"alpha": FLOAT, "beta": FLOAT},
+    "conv_nd": {**DEEP, "group": st.sampled_from([1, 1, 1, 2])},
+    "maxpool_index": {**DEEP, "kernel": several(st.integers(2, 3), 3), "ceil_mode": FLAG, "column_major": FLAG},
+    "fold_blocks": {"image": st.just([5, 4]), "kernel": st.just([2, 3]), "pads": st.sampled_from([[0, 0, 0, 0]])},
+    "resample": {"axis": AXIS},
+    "grid_sample": {
+        "mode": st.sampled_from(["nearest", "linear", "cubic"]),
+        "padding": st.sampled_from(["zeros", "border", "reflection"]),
+        "align_corners": FLAG,
+    },
+    "deform_columns": {"kernel": st.just([2, 2]), "groups": st.just(1)},
+    "roi_align": {**BINS, "samples": st.integers(0, 3), "half_pixel": FLAG, "maximum": FLAG},
+    "roi_max": BINS,
+    "eliminate": {"step": st.integers(0, 3)},
     **dict.fromkeys(("reduce_sum", "reduce_mean", "reduce_max", "reduce_min"), REDUCTION),
 }
 
@@ -79,6 +96,35 @@ def shapes(draw: st.DrawFn, op: str) -> list[tuple[int, ...]]:
             result = [image, (out, image[1], *kernel), (out,)][: draw(st.integers(2, 3))]
         case "maxpool" | "avgpool":
             result = [(*tuple_of(2), *draw(st.tuples(*[st.integers(5, 8)] * 2)))]
+        case "conv_nd":
+            image, kernel = (*tuple_of(2), *draw(st.tuples(*[st.integers(5, 6)] * 3))), tuple_of(3)
+            out = draw(st.integers(1, 4))
+            result = [image, (out, image[1], *kernel), (out,)][: draw(st.integers(2, 3))]
+        case "maxpool_index":
+            result = [(*tuple_of(2), *draw(st.tuples(*[st.integers(5, 6)] * 3)))]
+        case "fold_blocks":
+            n, channels = tuple_of(2)
+            result = [(n, 6 * channels, draw(st.sampled_from([8, 8, 8, 6])))]
+        case "resample":
+            rows = tuple_of(2)
+            result = [tuple_of(3), rows, rows]
+        case "grid_sample":
+            image, places = tuple_of(4), tuple_of(2)
+            result = [image, (image[0], *places, 2)]
+            if draw(st.booleans()):
+                deep = draw(size)
+                result = [(*image, deep), (image[0], *places, deep, 3)]
+        case "deform_columns":
+            n, channels, height, width = tuple_of(4)
+            places = (height, width)
+            result = [(n, channels, height + 1, width + 1), (n, 8, *places), (n, 4, *places)]
+            result = result[: draw(st.integers(2, 3))]
+        case "roi_align" | "roi_max":
+            count = draw(size)
+            result = [tuple_of(4), (count, 4), (count,)] if op == "roi_align" else [tuple_of(4), (count, 5)]
+        case "eliminate":
+            count, rows = tuple_of(2)
+            result = [(count, rows, rows)]
         case "concat" | "add" | "sub" | "mul" | "div" | "max" | "min":
             rank = draw(st.integers(0, 3))
             result = [tuple_of(rank)] * draw(st.integers(2, 4 if op == "concat" else 2))
@@ -90,8 +136,10 @@ def shapes(draw: st.DrawFn, op: str) -> list[tuple[int, ...]]:
 @st.composite
 def graphs(draw: st.DrawFn, op: str) -> Graph:
     """One primitive over random inputs with random attributes."""
-    dtype = draw(st.sampled_from([*[DType.FLOAT32] * 9, *DType]))
+    dtype = draw(st.sampled_from([*[DType.FLOAT32] * 20, *DType]))
     types = {f"x{index}": TensorType(dtype, shape) for index, shape in enumerate(draw(shapes(op)))}
+    for index in INDICES.get(op, ()):
+        types[f"x{index}"] = TensorType(DType.INT64, types[f"x{index}"].shape)
     attrs = {name: draw(values) for name, values in ATTRS.get(op, {}).items()}
     if op == "matmul" and len(types["x1"].shape) == 3:
         attrs |= {"trans_b": 0, "packed": 1, "n": draw(st.integers(1, 18))}
