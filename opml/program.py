@@ -280,8 +280,6 @@ def build_program(graph: Graph) -> Program:
             ProgramNode(node.name, node.op, inputs, types, output, out_type, node.attrs, tile, tiles, cost, record)
         )
         tile += tiles
-    if tile * count >= 1 << 62:
-        raise UnsupportedError(f"{count} times {tile} tiles are more than can be counted")
     return Program(
         graph,
         tensors,

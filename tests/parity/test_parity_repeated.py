@@ -91,6 +91,27 @@ def test_runs_leave_nothing_behind(model: Model, threads: int, length: int) -> N
     assert all(full[node.output].size == length * tensors[node.output].stride for node in model.image.program.nodes)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_number_of_threads_changes_nothing(monkeypatch: pytest.MonkeyPatch, image: Image, threads: int) -> None:
+    """Every node with more than one tile is divided."""
+    expected = Engine(image.program, definition_only=True).run_full(feeds([3, 4], 5))
+    monkeypatch.setattr("opml.engine.PARALLEL_COST", 1)
+    engine = Engine(image.program)
+    assert {k: v.tobytes() for k, v in engine.run_full(feeds([3, 4], 5), threads).items()} == {
+        k: v.tobytes() for k, v in expected.items()
+    }
+    assert engine.run(feeds([3, 4], 5), threads)["tokens"].tolist()[:5] == reference([3, 4], 5)
+
+
+def test_a_listener_that_fails_ends_the_run_and_spoils_nothing(model: Model) -> None:
+    def fail(token: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.generate([9, 9], each=fail)
+    assert model.generate([3, 4]).tokens == reference([3, 4], COUNT)[1:]
+
+
 def test_only_what_lasts_has_memory_for_every_iteration(image: Image) -> None:
     program = image.program
     assert {program.tensors[name].type.shape for name in program.lasting} == {(), (1, WIDTH)}
