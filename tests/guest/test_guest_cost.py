@@ -61,6 +61,12 @@ def few_bits(k: int, group: int, zero: float) -> Case:
     }  # fmt: skip
 
 
+def slow_bits(group: int) -> Case:
+    """The slowest numbers found: differences, weights and products that all round to subnormal numbers or from them."""
+    (row, codes, scales, zeros), attrs = few_bits(600, group, float(SMALLEST))
+    return [np.where(row > 0, np.float32(1), np.float32(-1)), codes, np.full_like(scales, SMALLEST), zeros], attrs
+
+
 def rows_of_few_bits() -> Case:
     (_, *operands), attrs = few_bits(100, 1, float(SMALLEST))
     return [np.arange(16), *operands], attrs
@@ -73,6 +79,8 @@ def as_bytes(*shape: int) -> Array:
 CASES: dict[str, Callable[[], Case]] = {
     "qmatmul-blocks": lambda: few_bits(1030, 32, 7.5),
     "qmatmul-ones": lambda: few_bits(600, 1, float(SMALLEST)),
+    "qmatmul-slow": lambda: slow_bits(1),
+    "qmatmul-slow-blocks": lambda: slow_bits(600),
     "qmatmul-short": lambda: few_bits(1, 1, 0.3),
     "qgather": rows_of_few_bits,
     "matmul_int-1": lambda: ([as_bytes(9, 1), as_bytes(1, 9)], {}),
