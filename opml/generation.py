@@ -7,7 +7,7 @@ and an output `tokens` int32 [count]: what it said in each iteration (`opml.ops.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from opml.model_memory import read_input
 from opml.program import Program
 
 if TYPE_CHECKING:
+    from opml.chain import Chain
+    from opml.claim import Claim
     from opml.model import Inference, Model
 
 # Is told each token as soon as it is known; that it returns true ends the generation.
@@ -43,6 +45,12 @@ class Generation:
     def speed(self) -> float:
         """Tokens a second, those of the prompt included, which take as long."""
         return (len(self.prompt) + len(self.tokens) - 1) / max(self.seconds, 1e-9)
+
+    def prove(self, chain: "Chain | str", **options: Any) -> "Claim":
+        """Posts the claim that this is the answer, with a bond, as `Model.prove` does; `options` are those there."""
+        from opml.claim import make_claim  # here: who only generates needs no chain
+
+        return make_claim(chain, self.inference, **options)
 
 
 def context_of(program: Program) -> int:

@@ -140,7 +140,10 @@ class Region(Place):
     @cached_property
     def levels(self) -> list[Bytes]:
         """The finished region's nodes from PAGE_LEVEL up to its root, (n, 32) each, without those of the zero tail."""
-        nodes = page_roots(self.data)
+        bottom = self.instances.level if self.instances else PAGE_LEVEL
+        nodes = self._instance_roots(bottom) if bottom < PAGE_LEVEL else page_roots(self.data)
+        for level in range(bottom, PAGE_LEVEL):
+            nodes = hash_pairs(even(nodes, level))
         levels = [nodes]
         for level in range(PAGE_LEVEL, self.level):
             nodes = hash_pairs(even(nodes, level))
@@ -156,16 +159,23 @@ class Region(Place):
         return self.end_tile + np.arange(count, dtype=np.int64) * self.instances.period
 
     @cached_property
+    def _small_roots(self) -> Bytes:
+        assert self.instances is not None
+        leaves = self.data.reshape(-1, LEAF_BYTES)
+        return hash_subtrees(self.data, 1 << self.instances.level) if self.instances.level else leaves
+
+    def _instance_roots(self, level: int) -> Bytes:
+        """The roots of the instances, which are of `level`; the data are hashed once, for this and for `levels`."""
+        return self._small_roots if level < PAGE_LEVEL else self.levels[level - PAGE_LEVEL]
+
+    @cached_property
     def versions(self) -> Versions:
         """Those times for a region of at least a page, and its root at each of them."""
         if self.instances is None:
             return self.times, self.levels[-1]
-        count = len(self.times)
-        nodes = self.data.reshape(count, -1)
-        if self.instances.level:
-            nodes = hash_subtrees(self.data, 1 << self.instances.level)
+        nodes = self._instance_roots(self.instances.level)
         # Row j becomes the node above the instances up to j, as it is when there are no more.
-        roots, places = nodes, np.arange(count)
+        roots, places = nodes, np.arange(len(nodes))
         for level in range(self.instances.level, self.level):
             zero = np.frombuffer(ZERO[level], np.uint8)
             left = np.where((places & 1)[:, None] == 1, nodes[places - (places & 1)], roots)

@@ -90,6 +90,12 @@ def test_prove_claims_the_answer(image: str) -> None:
     assert body["tokens"] == body["outputs"]["tokens"][2:11]
 
 
+def test_the_same_in_python(image: str) -> None:
+    done = load(image).generate([3, 4, 17], 9)
+    claim = done.prove(connect())
+    assert claim.settle() is ClaimStatus.FINAL
+
+
 def test_inspect_says_that_it_is_repeated(image: str) -> None:
     body = answer("inspect", image)
     assert body["repeat"]["count"] == COUNT
