@@ -198,7 +198,7 @@ def _between(c: Call, op: str, inputs: Sequence[str], opset: int = 0, without: S
 
 def _back(c: Call, y: str, first: int) -> str:
     """y quantised with the scale and zero point from input `first` on."""
-    zero = c.optional(first + 1) or _nothing(c, c.input(0))
+    zero = c.optional(first + 1) or _nothing(c, c.input(first - 3))
     return quantize(c, y, c.view(c.input(first), ()), zero)
 
 
@@ -215,7 +215,6 @@ AROUND = {
     "com.microsoft.QLinearLeakyRelu": ("LeakyRelu", ()),
     "com.microsoft.QLinearSigmoid": ("Sigmoid", ()),
     "com.microsoft.QLinearSoftmax": ("Softmax", ("opset",)),
-    "com.microsoft.QLinearReduceMean": ("ReduceMean", ()),
 }
 
 
@@ -234,6 +233,11 @@ def qlinear_concat(c: Call) -> str:
     if not parts:
         raise UnsupportedError("nothing to concatenate")
     return c.build.concat(parts, c.axis(c.integer("axis", 0), len(c.build.shape(parts[0]))))
+
+
+@lowers("com.microsoft.QLinearWhere")
+def qlinear_where(c: Call) -> str:
+    return _back(c, _between(c, "Where", [c.input(0), _float(c, 1), _float(c, 4)]), 7)
 
 
 @lowers("com.microsoft.FusedMatMul")

@@ -13,7 +13,7 @@ from opml.errors import ModelError, UnsupportedError
 
 Array = NDArray[np.generic]
 ELEMENTS = {name: getattr(onnx.TensorProto, name.upper()) for name in ("int8", "uint8", "int16", "int32", "int64")}
-ELEMENTS["float32"] = onnx.TensorProto.FLOAT
+ELEMENTS |= {"float32": onnx.TensorProto.FLOAT, "bool": onnx.TensorProto.BOOL}
 
 
 def model(nodes: list, inputs: dict, outputs: dict, constants: dict[str, Array], opset: int = 17) -> bytes:

@@ -86,6 +86,9 @@ case("softmax", "QLinearSoftmax", [matrix, number(0.05), U8(99), number(1 / 256)
 case("concatenation", "QLinearConcat",
      [number(0.2), U8(3), matrix, number(0.1), U8(9), integers("uint8", 5, 2), number(0.3), U8(1)],
      [2, 5], axis=1)  # fmt: skip
+case("choice", "QLinearWhere",
+     [matrix > 100, matrix, number(0.1), U8(9), integers("uint8", 5, 40), number(0.3), U8(1), number(0.2), U8(3)],
+     [0, 1, 4])  # fmt: skip
 case("fused", "FusedMatMul", [floats, RNG.random((2, 7, 40), np.float32)], [0], "float32", transB=1, alpha=0.25)
 case("fused turned", "FusedMatMul", [floats, RNG.random((2, 3, 6), np.float32)], [0, 1], "float32", transA=1)
 
