@@ -10,21 +10,27 @@ from opml.lowering.reduction import along
 SMALLEST = 2.0**-149
 
 
-def _standardised(c: Call, x: str, epsilon: float) -> str:
-    """(x - mean) / sqrt(variance + epsilon) over the last axis."""
+def _centred(c: Call, x: str, epsilon: float) -> tuple[str, str]:
+    """x - mean and sqrt(variance + epsilon) over the last axis."""
     axes = [len(c.build.shape(x)) - 1]
     centred = c.emit("sub", [x, c.emit("reduce_mean", [x], axes=axes, keepdims=1)])
     variance = c.emit("reduce_mean", [c.emit("mul", [centred, centred])], axes=axes, keepdims=1)
-    return c.emit("div", [centred, c.emit("sqrt", [c.emit("add", [variance, c.build.scalar(epsilon)])])])
+    return centred, c.emit("sqrt", [c.emit("add", [variance, c.build.scalar(epsilon)])])
 
 
-def _affine(c: Call, x: str, count: int) -> str:
-    """x [N, count, ...] times input 1 plus input 2, both [count]."""
+def _affine(c: Call, count: int) -> tuple[str, str]:
+    """Inputs 1 and 2, which must be [count], as [count, 1]."""
     for index in (1, 2):
         if c.shape(index) != (count,):
             raise UnsupportedError(f"input {index} has shape {list(c.shape(index))}, not [{count}]")
-    wide = (count, *[1] * (len(c.build.shape(x)) - 2))
-    return c.emit("add", [c.emit("mul", [x, c.view(c.input(1), wide)]), c.view(c.input(2), wide)])
+    return c.view(c.input(1), (count, 1)), c.view(c.input(2), (count, 1))
+
+
+def _scaled(c: Call, x: str, count: int) -> str:
+    """x [N, count, ...], each of `count` parts over all its elements: (x - mean) * (scale / deviation) + bias."""
+    scale, bias = _affine(c, count)
+    centred, deviation = _centred(c, x, c.number("epsilon", 1e-5))
+    return c.emit("add", [c.emit("mul", [centred, c.emit("div", [scale, deviation])]), bias])
 
 
 @lowers("InstanceNormalization")
@@ -33,8 +39,7 @@ def instance_normalization(c: Call) -> str:
     x, shape = c.input(0), c.shape()
     if len(shape) < 3:
         raise UnsupportedError(f"a tensor of {len(shape)} dimensions has no spatial one")
-    flat = c.view(x, (*shape[:2], prod(shape[2:])))
-    return c.view(_affine(c, _standardised(c, flat, c.number("epsilon", 1e-5)), shape[1]), shape)
+    return c.view(_scaled(c, c.view(x, (*shape[:2], prod(shape[2:]))), shape[1]), shape)
 
 
 @lowers("GroupNormalization")
@@ -44,10 +49,13 @@ def group_normalization(c: Call) -> str:
     c.only("stash_type", 1)
     if len(shape) < 2 or groups < 1 or shape[1] % groups:
         raise UnsupportedError(f"{groups} groups of the channels of {list(shape)}")
-    y = _standardised(c, c.view(x, (shape[0], groups, prod(shape[1:]) // groups)), c.number("epsilon", 1e-5))
-    if c.opset >= 21:
-        return c.view(_affine(c, c.view(y, (*shape[:2], prod(shape[2:]))), shape[1]), shape)
-    return c.view(_affine(c, y, groups), shape)
+    x = c.view(x, (shape[0], groups, prod(shape[1:]) // groups))
+    if c.opset < 21:
+        return c.view(_scaled(c, x, groups), shape)
+    scale, bias = _affine(c, shape[1])
+    centred, deviation = _centred(c, x, c.number("epsilon", 1e-5))
+    y = c.view(c.emit("div", [centred, deviation]), (*shape[:2], prod(shape[2:])))
+    return c.view(c.emit("add", [c.emit("mul", [y, scale]), bias]), shape)
 
 
 @lowers("MeanVarianceNormalization")

@@ -141,6 +141,7 @@ def _keys(d: Reals, a: float) -> Reals:
 
 
 @lowers("Resize")
+@np.errstate(all="ignore")  # factors may be any; what comes of them is looked at
 def resize(c: Call) -> str:
     way = _way(c)
     if c.opset < 11:
@@ -160,6 +161,7 @@ def resize(c: Call) -> str:
 
 
 @lowers("Upsample")
+@np.errstate(all="ignore")
 def upsample(c: Call) -> str:
     """What Resize was before operator set 10."""
     mode = c.text("mode", "nearest")

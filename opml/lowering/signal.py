@@ -18,6 +18,7 @@ Reals = NDArray[np.float64]
 
 # From this length on a transform is made of two shorter ones, where the length has factors.
 SPLIT_FROM = 256
+MOST_BINS = 1 << 14
 
 
 def spectrum(length: int, rows: int, columns: int, sign: int, parts: int) -> Reals:
@@ -178,7 +179,7 @@ def mel_weight_matrix(c: Call) -> str:
     bins, length, rate = (_single(c, i, name) for i, name in enumerate(("num_mel_bins", "dft_length", "sample_rate")))
     low, high = (_single(c, 3 + i, name) for i, name in enumerate(("lower_edge_hertz", "upper_edge_hertz")))
     lines = int(length) // 2 + 1
-    if not (bins >= 1 and length >= 1 and rate >= 1 and 0 <= low < high):
+    if not (1 <= bins <= MOST_BINS and length >= 1 and rate >= 1 and 0 <= low < high):
         raise UnsupportedError(f"{bins} bins of {length} between {low} and {high} at {rate} hertz")
     if not c.build.budget.take(8 * lines * int(bins)):
         raise UnsupportedError("the matrix is too large")

@@ -15,8 +15,9 @@ from opml.errors import UnsupportedError
 from opml.lowering.call import Call, lowers
 from opml.lowering.windows import convolve, shared_pads, sized
 
-# Phases of all axes together; more would make a graph of too many nodes.
-MOST_PIECES = 4096
+# Convolutions; more would make a graph of too many nodes. And pairs of a phase and a tap, to be looked through.
+MOST_PIECES = 1024
+MOST_PAIRS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ def conv_transpose(c: Call) -> str:
         raise UnsupportedError(f"{c.shape()[1]} channels and a filter {list(c.shape(1))} do not make {group} groups")
     if bias and c.build.shape(bias) != (group * per_group,):
         raise UnsupportedError(f"a bias of shape {list(c.build.shape(bias))} for {group * per_group} channels")
+    if any(axis.stride * axis.kernel > MOST_PAIRS for axis in axes):
+        raise UnsupportedError(f"strides {[axis.stride for axis in axes]} with kernels {c.shape(1)[2:]}")
     runs = [axis.runs() for axis in axes]
     if prod(map(len, runs)) > MOST_PIECES:
         raise UnsupportedError(f"strides {[axis.stride for axis in axes]} make more than {MOST_PIECES} convolutions")
