@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from opml import fpenv
 from opml.errors import InputError
-from opml.graph import Array
+from opml.graph import Array, DType
 from opml.ops import OPS
 from opml.plan import ALIGNMENT, make_plan
 from opml.program import Kind, Port, Program, Tensor
@@ -175,6 +175,8 @@ class Engine:
             if port.name not in inputs:
                 raise InputError(f"input {port.name!r} is missing", f"the model takes {self._names()}")
             value = np.asarray(inputs[port.name])
+            if port.type.dtype is DType.BFLOAT16 and value.dtype == np.dtype("V2"):
+                value = value.view(port.type.dtype.numpy)  # numpy's files do not know the type
             if value.dtype != port.type.dtype.numpy or value.shape != port.type.shape:
                 wanted = f"{port.type.dtype.value} {list(port.type.shape)}"
                 raise InputError(f"input {port.name!r} must be {wanted}, not {value.dtype} {list(value.shape)}")

@@ -37,15 +37,17 @@ from vm.jit import jit
 
 MOST: Final = np.float32(91)  # of exp_scaled: beyond, even half of e**x overflows
 
-# Minimax polynomials, highest power first: of (e**x - 1 - x) / x**2 over |x| <= 1/2, of (2**f - 1) / f over |f| <= 1/2,
-# and, in s**2, of (atanh(s) / s - 1) / s**2 over |s| <= 0.1716.
+# Minimax polynomials, highest power first: of (e**x - 1 - x) / x**2 and of (2**f - 1) / f, over |x|, |f| <= 1/2.
 EXPM1_0, EXPM1_1, EXPM1_2, EXPM1_3, EXPM1_4, EXPM1_5 = map(
     _f, ("0x1.a277a2p-13", "0x1.6f4982p-10", "0x1.110feep-7", "0x1.5551c0p-5", "0x1.555556p-3", "0x1.000002p-1")
 )
 EXP2_0, EXP2_1, EXP2_2, EXP2_3, EXP2_4, EXP2_5 = map(
     _f, ("0x1.444e70p-13", "0x1.5f10a2p-10", "0x1.3b2a22p-7", "0x1.c6af70p-5", "0x1.ebfbe0p-3", "0x1.62e430p-1")
 )
-LOG2_0, LOG2_1, LOG2_2, LOG2_3 = map(_f, ("0x1.f1308ep-4", "0x1.23d3fep-3", "0x1.999c26p-3", "0x1.555554p-2"))
+# 1/3 in two parts, and what follows in the series of (atanh(s) / s - 1) / s**2: 1/11, 1/9, 1/7, 1/5.
+THIRD, THIRD_LOW = _f("0x1.555556p-2"), _f("-0x1.555556p-27")
+ATANH_0, ATANH_1, ATANH_2, ATANH_3 = (np.float32(1 / n) for n in (11, 9, 7, 5))
+THREE: Final = np.float32(3)
 # 2 / ln 2 in two parts.
 TWO_LOG2_E, TWO_LOG2_E_LOW = _f("0x1.715476p+1"), _f("0x1.4ae0c0p-25")
 ROOT_HALF_BITS: Final = 0x3F3504F3
@@ -114,10 +116,18 @@ def power_magnitude(a, y):  # type: ignore[no-untyped-def]
     bottom_low = m - (bottom - ONE)
     s = top / bottom
     s_low = fma32(-s, bottom_low, fma32(-s, bottom, top)) / bottom
+    # atanh(s) = s + s**3 / 3 + ...: its second term in two parts, too, or the error times y would be seen.
     z = s * s
-    tail = s * z * fma32(fma32(fma32(LOG2_0, z, LOG2_1), z, LOG2_2), z, LOG2_3)
-    product = s * TWO_LOG2_E
-    product_low = fma32(s, TWO_LOG2_E, -product) + fma32(s, TWO_LOG2_E_LOW, (s_low + tail) * TWO_LOG2_E)
+    cube = z * THIRD
+    cube_low = fma32(z, THIRD, -cube) + fma32(fma32(s, s, -z), THIRD, z * THIRD_LOW)
+    series = fma32(fma32(fma32(ATANH_0, z, ATANH_1), z, ATANH_2), z, ATANH_3)
+    cube_low = fma32(z * z, series, cube_low)
+    tail = s * cube
+    tail_low = fma32(s, cube, -tail) + fma32(s, cube_low, THREE * s_low * cube)
+    total = s + tail
+    total_low = ((s - total) + tail) + (tail_low + s_low)
+    product = total * TWO_LOG2_E
+    product_low = fma32(total, TWO_LOG2_E, -product) + fma32(total, TWO_LOG2_E_LOW, total_low * TWO_LOG2_E)
     high = k + product
     low = ((k - high) + product) + product_low
     logarithm = high + low

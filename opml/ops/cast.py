@@ -142,7 +142,7 @@ def float_int(bits, fraction, exponent, low, high):  # type: ignore[no-untyped-d
     """The integer part of a float, clamped to [low, high] (high as unsigned); 0 for NaN."""
     significand, scale = significand_of(bits, fraction, exponent), scale_of(bits, fraction, exponent)
     if scale >= 0:
-        fits = bit_length(significand) + scale <= 64
+        fits = bit_length(significand) + scale <= 64 and (bits >> (fraction & 63)) & ones(exponent) != ones(exponent)
         magnitude = significand << (scale & 63) if fits else -1
     else:
         magnitude = shr(significand, -scale & 63) if scale > -64 else 0

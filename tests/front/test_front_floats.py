@@ -1,5 +1,7 @@
 """float16, bfloat16 and float64 models: each operator computes in float32 and rounds its result once."""
 
+from pathlib import Path
+
 import ml_dtypes
 import numpy as np
 import onnx
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from opml.compiler import compile_graph, compile_program
 from opml.engine import Engine
+from opml.errors import InputError
 from opml.graph import DType
 
 STORED = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float64": np.float64}
@@ -76,6 +79,15 @@ def test_a_computed_float64_is_not_rounded_to_and_fro() -> None:
     nodes = [helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Exp", ["a"], ["y"])]
     graph = compile_graph(model("float64", nodes, {"x": (4,)}, ["y"]))
     assert [node.op for node in graph.nodes] == ["cast", "relu", "exp", "cast"]
+
+
+def test_bfloat16_from_a_numpy_file(tmp_path: Path) -> None:
+    engine = Engine(compile_program(model("bfloat16", [helper.make_node("Relu", ["x"], ["y"])], {"x": (4,)}, ["y"])))
+    x = numbers("bfloat16", 3, 4)
+    np.save(tmp_path / "x.npy", x)
+    assert engine.run({"x": np.load(tmp_path / "x.npy")})["y"].tobytes() == engine.run({"x": x})["y"].tobytes()
+    with pytest.raises(InputError, match="bfloat16"):
+        engine.run({"x": x.view(np.float16)})
 
 
 @pytest.mark.parametrize("dtype", STORED)

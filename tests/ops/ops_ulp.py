@@ -6,8 +6,12 @@ from typing import Any
 import numba
 import numpy as np
 
-from opml import numerics
+from opml import numerics, powers, trigonometry
 from vm.guest.intrinsics import bits_f32
+
+# The largest finite binary32 and the midpoint from which values round to infinity.
+_LARGEST = float(np.finfo(np.float32).max)
+_OVERFLOW = math.ldexp(1 - 2**-25, 128)
 
 
 @numba.njit
@@ -37,17 +41,38 @@ def erf64(x):  # type: ignore[no-untyped-def]
     return math.erf(x)
 
 
+@numba.njit
+def softplus64(x):  # type: ignore[no-untyped-def]
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x))) if x == x else x
+
+
+@numba.njit
+def within(x, low, high):  # type: ignore[no-untyped-def]
+    """x, or NaN outside of a function's domain."""
+    return x if low <= x <= high else math.nan
+
+
 REFERENCES: dict[str, tuple[Any, Any]] = {
     "exp": (numerics.exp, exp64),
     "log": (numerics.log, log64),
     "tanh": (numerics.tanh, tanh64),
     "sigmoid": (numerics.sigmoid, sigmoid64),
     "erf": (numerics.erf, erf64),
+    "sin": (trigonometry.sin, numba.njit(lambda x: math.sin(within(x, -_LARGEST, _LARGEST)))),
+    "cos": (trigonometry.cos, numba.njit(lambda x: math.cos(within(x, -_LARGEST, _LARGEST)))),
+    "tan": (trigonometry.tan, numba.njit(lambda x: math.tan(within(x, -_LARGEST, _LARGEST)))),
+    "asin": (trigonometry.asin, numba.njit(lambda x: math.asin(within(x, -1.0, 1.0)))),
+    "acos": (trigonometry.acos, numba.njit(lambda x: math.acos(within(x, -1.0, 1.0)))),
+    "atan": (trigonometry.atan, numba.njit(lambda x: math.atan(x))),
+    "sinh": (trigonometry.sinh, numba.njit(lambda x: math.sinh(x))),
+    "cosh": (trigonometry.cosh, numba.njit(lambda x: math.cosh(x))),
+    "asinh": (trigonometry.asinh, numba.njit(lambda x: math.asinh(x))),
+    "acosh": (trigonometry.acosh, numba.njit(lambda x: math.acosh(within(x, 1.0, math.inf)))),
+    "atanh": (trigonometry.atanh, numba.njit(lambda x: math.atanh(within(x, -1.0, 1.0)))),
+    "expm1": (powers.expm1, numba.njit(lambda x: math.expm1(x))),
+    "log1p": (powers.log1p, numba.njit(lambda x: math.log1p(within(x, -1.0, math.inf)))),
+    "softplus": (powers.softplus, softplus64),
 }
-
-# The largest finite binary32 and the midpoint from which values round to infinity.
-_LARGEST = float(np.finfo(np.float32).max)
-_OVERFLOW = math.ldexp(1 - 2**-25, 128)
 
 
 @numba.njit(nogil=True, error_model="numpy")
