@@ -41,7 +41,8 @@ class DType(Enum):
 
     @property
     def numpy(self) -> np.dtype[Any]:
-        return np.dtype(ml_dtypes.bfloat16 if self is DType.BFLOAT16 else self.value)
+        dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16 if self is DType.BFLOAT16 else self.value)
+        return dtype
 
     @property
     def is_float(self) -> bool:
