@@ -75,17 +75,23 @@ def sample(x, height, width, row, column, largest):  # type: ignore[no-untyped-d
 
 
 @jit
-def align_bin(r, x, roi, line, column):  # type: ignore[no-untyped-def]
-    """Mean or maximum of the samples of one bin."""
-    height, width, scale, largest = param(r, HEIGHT), param(r, WIDTH), param_f32(r, SCALE), param(r, MAXIMUM) != 0
-    off = HALF if param(r, HALF_PIXEL) != 0 else ZERO
+def bin_of(r, roi, line, column):  # type: ignore[no-untyped-def]
+    """Top, left, height and width of a bin of a region, in pixels."""
+    scale, off = param_f32(r, SCALE), HALF if param(r, HALF_PIXEL) != 0 else ZERO
     left, top = load_f32(roi) * scale - off, load_f32(roi + 4) * scale - off
     wide, high = load_f32(roi + 8) * scale - off - left, load_f32(roi + 12) * scale - off - top
     if param(r, HALF_PIXEL) == 0:
         wide, high = maximum(wide, ONE), maximum(high, ONE)
     wide, high = wide / i64_f32(param(r, OUT_WIDTH)), high / i64_f32(param(r, OUT_HEIGHT))
+    return fma32(i64_f32(line), high, top), fma32(i64_f32(column), wide, left), high, wide
+
+
+@jit
+def align_bin(r, x, roi, line, column):  # type: ignore[no-untyped-def]
+    """Mean or maximum of the samples of one bin."""
+    height, width, largest = param(r, HEIGHT), param(r, WIDTH), param(r, MAXIMUM) != 0
+    top, left, high, wide = bin_of(r, roi, line, column)
     lines, columns = samples_of(r, high, param(r, MOST_H)), samples_of(r, wide, param(r, MOST_W))
-    top, left = fma32(i64_f32(line), high, top), fma32(i64_f32(column), wide, left)
     total = ZERO
     for i in range(lines):
         row = top + (i64_f32(i) + HALF) * high / i64_f32(lines)
@@ -119,16 +125,10 @@ def roi_align_tile(r, t):  # type: ignore[no-untyped-def]
 @jit
 def align_channels(r, x, roi, line, column, y, channels):  # type: ignore[no-untyped-def]
     """One bin of some channels, of which the first one is at x, and its result at y."""
-    height, width, scale, largest = param(r, HEIGHT), param(r, WIDTH), param_f32(r, SCALE), param(r, MAXIMUM) != 0
+    height, width, largest = param(r, HEIGHT), param(r, WIDTH), param(r, MAXIMUM) != 0
     plane, places = 4 * height * width, 4 * param(r, OUT_HEIGHT) * param(r, OUT_WIDTH)
-    off = HALF if param(r, HALF_PIXEL) != 0 else ZERO
-    left, top = load_f32(roi) * scale - off, load_f32(roi + 4) * scale - off
-    wide, high = load_f32(roi + 8) * scale - off - left, load_f32(roi + 12) * scale - off - top
-    if param(r, HALF_PIXEL) == 0:
-        wide, high = maximum(wide, ONE), maximum(high, ONE)
-    wide, high = wide / i64_f32(param(r, OUT_WIDTH)), high / i64_f32(param(r, OUT_HEIGHT))
+    top, left, high, wide = bin_of(r, roi, line, column)
     lines, columns = samples_of(r, high, param(r, MOST_H)), samples_of(r, wide, param(r, MOST_W))
-    top, left = fma32(i64_f32(line), high, top), fma32(i64_f32(column), wide, left)
     for c in range(channels):
         store_f32(y + c * places, ZERO)
     for i in range(lines):
