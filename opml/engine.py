@@ -7,8 +7,9 @@ In a program that is repeated, only what outlives its iteration has memory for a
 
 import itertools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
@@ -142,19 +143,47 @@ class Engine:
         arrays = {port.tensor: np.ascontiguousarray(tensors[port.tensor]) for port in self.program.inputs}
         return {**tensors, **self._full(arrays, tensors, threads, tile)}
 
+    def run_lean(
+        self,
+        inputs: Mapping[str, Array],
+        large: Collection[str],
+        each: Callable[[Mapping[str, Bytes]], object],
+        threads: int | None = None,
+    ) -> dict[str, Bytes]:
+        """As `run_full` of a program that is repeated, without the tensors `large`, which must not last.
+
+        Their bytes are shown to `each` after every iteration, in memory that the next one writes to.
+        """
+        arrays = self.check(inputs)
+        times = self.program.iterations(arrays)
+        with self._lock, self._pointed():
+            kept = self._place(arrays, [t for t in self._written if t.name not in large], times)
+            rooms = self._place_once(large)
+            self._execute(threads or self.threads, times, watch=lambda _: each(rooms) and False)
+        return kept
+
+    def rerun(
+        self, inputs: Mapping[str, Array], kept: Mapping[str, Bytes], large: Collection[str], iteration: int
+    ) -> dict[str, Bytes]:
+        """The tensors `large` in an iteration of a run, of which `kept` is what `run_lean` returned."""
+        arrays = self.check(inputs)
+        with self._lock, self._pointed():
+            self._point(arrays, kept)
+            rooms = self._place_once(large)
+            self._execute(self.threads, iteration + 1, iteration * self.program.body_tiles)
+        return rooms
+
     def _full(
         self, arrays: Mapping[str, Array], given: Mapping[str, Bytes], threads: int | None, first: int = 0
     ) -> dict[str, Bytes]:
         """All values and outputs after the tiles from `first` on, where they begin as zeros or as `given`."""
         times = self.program.iterations(arrays)
-        with self._lock:
-            before = self._flat.copy()
+        with self._lock, self._pointed():
             full = self._place(arrays, self._written, times)
             for name, room in full.items():
                 if name in given:
                     room[: given[name].size] = given[name]
             self._execute(threads or self.threads, times, first)
-            self._flat[:] = before
         if self.program.repeat is not None:
             return full
         return {name: data[: self.program.tensors[name].type.nbytes] for name, data in full.items()}
@@ -196,27 +225,43 @@ class Engine:
             outputs[port.name] = data.view(port.type.dtype.numpy).reshape(port.type.shape[1:])
         return watch(iteration, outputs)
 
+    @contextmanager
+    def _pointed(self) -> Iterator[None]:
+        """Within it the records may point anywhere; afterwards they are as before."""
+        before = self._flat.copy()
+        try:
+            yield
+        finally:
+            self._flat[:] = before
+
     def _place(self, arrays: Mapping[str, Array], written: Sequence[Tensor], times: int) -> dict[str, Bytes]:
         """Points the records at the inputs, and at new memory for some of the written tensors, which is returned."""
-        for name, array in arrays.items():
-            self._flat[self._uses[name]] = array.ctypes.data
         repeated = self.program.repeat is not None
         fresh = {t.name: aligned(t.stride * times if repeated else t.leaves * LEAF_BYTES) for t in written}
-        for name, room in fresh.items():
-            self._flat[self._uses[name]] = room.ctypes.data
-        if repeated:
-            words = np.array(sorted(word for name in fresh for word in self._uses[name]), np.intp)
-            self._moving, self._starts, self._strides = words, self._flat[words], self._flat[_stride_words(words)]
+        self._point(arrays, fresh)
         return fresh
+
+    def _point(self, arrays: Mapping[str, Array], rooms: Mapping[str, Bytes]) -> None:
+        """Points the records at inputs and at written tensors, in a program that is repeated at all their instances."""
+        for name, room in (*arrays.items(), *rooms.items()):
+            self._flat[self._uses[name]] = room.ctypes.data
+        if self.program.repeat:
+            words = np.array(sorted(word for name in rooms for word in self._uses[name]), np.intp)
+            self._moving, self._starts, self._strides = words, self._flat[words], self._flat[_stride_words(words)]
+
+    def _place_once(self, names: Collection[str]) -> dict[str, Bytes]:
+        """Points the records at new memory for one instance of each tensor, which is returned."""
+        rooms = {name: aligned(self.program.tensors[name].stride) for name in names}
+        for name, room in rooms.items():
+            self._flat[self._uses[name]] = room.ctypes.data
+        return rooms
 
     def _turn(self, iteration: int) -> None:
         """The records for an iteration: it reads and writes its own instances of what outlives it."""
         self._records[:, WORD_ITERATION] = iteration
         self._flat[self._moving] = self._starts + iteration * self._strides
 
-    def _execute(
-        self, threads: int, times: int, first: int = 0, watch: Callable[[int], object] | None = None
-    ) -> None:
+    def _execute(self, threads: int, times: int, first: int = 0, watch: Callable[[int], object] | None = None) -> None:
         """All tiles from number `first` of the program on, unless `watch` ends it."""
         start, first = divmod(first, self.program.body_tiles)
         with fpenv.standard():

@@ -19,6 +19,7 @@ from opml.errors import ModelError
 from opml.graph import Array, TensorType
 from opml.header import ModelHeader
 from opml.image import Image, build_image, write_image
+from opml.lean import LeanRun
 from opml.model_memory import constant_regions, input_bytes, model_memory, output_bytes, output_root, read_input
 from opml.pins import Pins
 from opml.show import ports_text, short, table
@@ -216,7 +217,15 @@ class Inference:
     @cached_property
     def memory(self) -> ModelMemory:
         """All tensors at their committed addresses, hashed in one pass."""
-        return model_memory(self.model.image, self.tensors, self.posted, self.model.constant_regions)
+        return model_memory(self.model.image, self._committed, self.posted, self.model.constant_regions)
+
+    @property
+    def _committed(self) -> dict[str, Bytes]:
+        """What a memory is made of: all tensors, or of a long run those that its other ones can be computed from."""
+        program = self.model.image.program
+        if program.repeat is None or self._tensors is not None or "tensors" in self.__dict__:
+            return self.tensors
+        return LeanRun(self.model.engine, read_input(program, self.posted)).tensors
 
     @cached_property
     def tensors(self) -> dict[str, Bytes]:

@@ -11,6 +11,7 @@ from opml.commitment import Bytes, Instances, ModelMemory, Place, Region
 from opml.errors import InputError
 from opml.graph import Array
 from opml.image import Image
+from opml.lean import Forgotten
 from opml.program import Kind, Port, Program, Tensor, subtree_level
 from opml.program import Region as IoRegion
 from vm.guest.record import GUEST_BASE, TABLE_BASE
@@ -36,8 +37,9 @@ def model_memory(
     image: Image, tensors: Mapping[str, Array], posted: bytes, constants: Sequence[Region]
 ) -> ModelMemory:
     """The memory of a finished inference. `tensors` has every intermediate and output by its name in the program
-    (`Engine.run_full`), as bytes or in its own type; `posted` is the input region as the claim has it, since a prover
-    may have put anything between two inputs. Raises InputError where a tensor is missing or has another size.
+    (`Engine.run_full`, `LeanRun.tensors`), as bytes or in its own type; `posted` is the input region as the claim has
+    it, since a prover may have put anything between two inputs. Raises InputError where a tensor is missing or has
+    another size.
     """
     program = image.program
     area = program.input_region
@@ -51,8 +53,10 @@ def model_memory(
             continue
         size = tensor.type.nbytes if program.repeat is None else times * tensor.stride
         instances = Instances(tensor.level, tensor.leaves, program.body_tiles) if program.repeat else None
-        data = _checked(name, tensors, size)
-        regions.append(Region(tensor.address, tensor.span, data, first_tiles.get(name), instances))
+        given = tensors.get(name)
+        roots = given.roots if isinstance(given, Forgotten) else None
+        data = _checked(name, tensors, size) if roots is None else tensors[name]
+        regions.append(Region(tensor.address, tensor.span, data, first_tiles.get(name), instances, roots))
     return ModelMemory(regions, _place(program.input_region), _place(program.output_region), program.tiles)
 
 

@@ -161,10 +161,11 @@ class Program:
         return self.tiles // self.repeat.count if self.repeat else self.tiles
 
     def iterations(self, inputs: Mapping[str, Array]) -> int:
-        """How often the nodes run on these inputs; once in a program that is not repeated."""
+        """How often the nodes run on these inputs, or their bytes; once in a program that is not repeated."""
         if self.repeat is None:
             return 1
-        return min(max(int(inputs[self.repeat.length].reshape(-1)[0]), 0), self.repeat.count)
+        (length,) = np.ascontiguousarray(inputs[self.repeat.length]).reshape(-1).view(np.int32)
+        return min(max(int(length), 0), self.repeat.count)
 
     @cached_property
     def lasting(self) -> frozenset[str]:

@@ -78,11 +78,13 @@ class Region(Place):
 
     With `instances`, the data are those of a tensor in every iteration: of each, the first `instances.leaves` leaves
     are written by the tiles from `first_tile` on, `instances.period` tiles later than those of the one before.
+    `roots` are those of the pages, where they are known: then `data` may be any object that gives bytes for a slice.
     """
 
     data: Bytes
     first_tile: int | None = None
     instances: Instances | None = None
+    roots: Bytes | None = None
 
     @property
     def tiles(self) -> int:
@@ -141,7 +143,10 @@ class Region(Place):
     def levels(self) -> list[Bytes]:
         """The finished region's nodes from PAGE_LEVEL up to its root, (n, 32) each, without those of the zero tail."""
         bottom = self.instances.level if self.instances else PAGE_LEVEL
-        nodes = self._instance_roots(bottom) if bottom < PAGE_LEVEL else page_roots(self.data)
+        if self.roots is not None:
+            bottom, nodes = PAGE_LEVEL, self.roots
+        else:
+            nodes = self._instance_roots(bottom) if bottom < PAGE_LEVEL else page_roots(self.data)
         for level in range(bottom, PAGE_LEVEL):
             nodes = hash_pairs(even(nodes, level))
         levels = [nodes]
