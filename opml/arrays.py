@@ -21,6 +21,8 @@ def take_inputs(types: Mapping[str, TensorType], given: tuple[Any, ...], named: 
     values: dict[str, Any] = {}
     if len(given) == 1 and isinstance(given[0], Mapping):
         values = dict(given[0])
+    elif any(isinstance(value, Mapping) for value in given):
+        raise InputError("inputs by name are given as one mapping alone", "run(mapping, threads=…)")
     elif len(given) > len(types):
         raise InputError(f"{len(given)} inputs; the model takes {len(types)}: {', '.join(types) or 'none'}")
     else:

