@@ -27,7 +27,8 @@ from opml.ops.base import (
     template,
 )
 from opml.ops.checks import Shape, refuse, strides_of
-from vm.guest.intrinsics import load_f32, store_f32, udiv, urem
+from vm.guest.elements import load_f32_at, store_f32_at
+from vm.guest.intrinsics import load_f32, udiv, urem
 
 # Parameters of functions of one tensor: elements, dtype, two numbers. And of several: elements, dtype, dimensions;
 # these run from the innermost out: of each its size, then the distances in bytes along each input.
@@ -67,7 +68,7 @@ def each_float(f, r, first, count):  # type: ignore[no-untyped-def]
     """out[i] = f(x[i]) over the elements of some tiles; the rest of the last leaf is zero."""
     x, y, stop = input_address(r, 0), out_address(r), min(8 * (first + count), param(r, LENGTH))
     for i in range(8 * first, stop):
-        store_f32(y + 4 * i, f(load_f32(x + 4 * i)))
+        store_f32_at(y, i, f(load_f32_at(x, i)))
     clear(y + 4 * stop, y + 32 * (first + count))
 
 
@@ -77,7 +78,7 @@ def each_scaled(f, r, first, count):  # type: ignore[no-untyped-def]
     x, y, stop = input_address(r, 0), out_address(r), min(8 * (first + count), param(r, LENGTH))
     p, q = param_f32(r, P), param_f32(r, Q)
     for i in range(8 * first, stop):
-        store_f32(y + 4 * i, f(load_f32(x + 4 * i), p, q))
+        store_f32_at(y, i, f(load_f32_at(x, i), p, q))
     clear(y + 4 * stop, y + 32 * (first + count))
 
 
@@ -158,14 +159,14 @@ def pairs_of_floats(f, r, first, count):  # type: ignore[no-untyped-def]
         if step_b == 0:
             right = load_f32(b)
             for i in range(run):
-                store_f32(out + 4 * i, f(load_f32(a + 4 * i), right))
+                store_f32_at(out, i, f(load_f32_at(a, i), right))
         elif step_a == 0:
             left = load_f32(a)
             for i in range(run):
-                store_f32(out + 4 * i, f(left, load_f32(b + 4 * i)))
+                store_f32_at(out, i, f(left, load_f32_at(b, i)))
         else:
             for i in range(run):
-                store_f32(out + 4 * i, f(load_f32(a + 4 * i), load_f32(b + 4 * i)))
+                store_f32_at(out, i, f(load_f32_at(a, i), load_f32_at(b, i)))
         e += run
     clear(y + 4 * stop, y + 32 * (first + count))
 
