@@ -4,7 +4,7 @@ import numpy as np
 
 from opml.errors import UnsupportedError
 from opml.lowering.call import Call, lowers
-from opml.tensors import onnx_dtype
+from opml.tensors import narrow_dtype, onnx_dtype
 
 UNARY = {
     "Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "Exp": "exp", "Log": "log", "Sqrt": "sqrt", "Abs": "abs",
@@ -154,13 +154,26 @@ def clip(c: Call) -> str:
 @lowers("Cast")
 def cast(c: Call) -> str:
     c.ignore("saturate", "round_mode")
-    return _as(c, c.input(), onnx_dtype(c.integer("to", 0), "attribute 'to'").value)
+    dtype, bits = narrow_dtype(c.integer("to", 0), "attribute 'to'")
+    return _converted(c, c.input(), dtype.value, bits)
 
 
 @lowers("CastLike")
 def cast_like(c: Call) -> str:
     c.ignore("saturate", "round_mode")
-    return _as(c, c.input(0), c.build.type(c.input(1)).dtype.value)
+    like = c.input(1)
+    return _converted(c, c.input(0), c.build.type(like).dtype.value, c.build.narrow.get(like, 0))
+
+
+def _converted(c: Call, x: str, dtype: str, bits: int) -> str:
+    """As another dtype; of an integer of fewer than eight bits, which has a byte here, the low ones."""
+    if not bits:
+        return _as(c, x, dtype)
+    places = c.build.constant(np.array(8 - bits, dtype))
+    byte = _as(c, _as(c, x, "int32"), dtype)
+    result = c.emit("shift_right", [c.emit("shift_left", [byte, places]), places])
+    c.build.narrow[result] = bits
+    return result
 
 
 @lowers("BitCast")
