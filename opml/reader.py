@@ -13,8 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import DecodeError, Message
 from onnx import (
     AttributeProto,
     FunctionProto,
@@ -30,13 +28,12 @@ from opml.arrays import fit
 from opml.errors import InputError, ModelError, UnsupportedError
 from opml.external import ExternalFiles
 from opml.graph import Array, Attribute, DType, Graph, Node, TensorType
+from opml.onnx_file import MAX_NODES, parse_model, read_file
 from opml.pins import Pins, pin_inputs, split_values
 from opml.tensors import NARROW, check_shape, narrow_dtype, read_tensor
 
 MIN_OPSET = 6
 MAX_OPSET: int = onnx.defs.onnx_opset_version()
-MAX_FILE_BYTES = 1 << 31
-MAX_NODES = 1 << 16
 # Graphs within attributes of nodes within graphs.
 MAX_DEPTH = 16
 # An image's manifest holds names of up to 4096 characters, and passes lengthen them.
@@ -83,7 +80,7 @@ def read_onnx(
 
     Raises ModelError where the file is not a sound model, UnsupportedError where opml does not have what it uses.
     """
-    model = _parse(source if isinstance(source, bytes) else _read(Path(source)))
+    model = parse_model(source if isinstance(source, bytes) else read_file(Path(source)))
     files = ExternalFiles(None if isinstance(source, bytes) else Path(source).parent)
     proto = model.graph
     functions = _functions(model)
@@ -203,40 +200,6 @@ def _bind(node: NodeProto, attrs: Mapping[str, AttributeProto]) -> NodeProto:
             bound.attribute.add().CopyFrom(given)
             bound.attribute[-1].name = attribute.name
     return bound
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ModelError(f"{path} is larger than {MAX_FILE_BYTES} bytes")
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: {error.strerror}") from None
-
-
-def _parse(data: bytes) -> ModelProto:
-    if len(data) > MAX_FILE_BYTES:
-        raise ModelError(f"the model is larger than {MAX_FILE_BYTES} bytes")
-    try:
-        model: ModelProto = ModelProto.FromString(data)
-    except DecodeError:
-        raise ModelError("the file is not an ONNX model, or it is corrupt") from None
-    if not model.HasField("graph") or not model.opset_import:
-        raise ModelError("the file is not an ONNX model: it has no graph or no operator set")
-    _check_text(model)
-    return model
-
-
-def _check_text(message: Message) -> None:
-    """Every text of the file is one: protobuf gives what is not UTF-8 as bytes."""
-    for field, value in message.ListFields():
-        if field.type not in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_MESSAGE):
-            continue
-        for item in [value] if isinstance(value, (Message, str, bytes)) else value:
-            if isinstance(item, Message):
-                _check_text(item)
-            elif not isinstance(item, str):
-                raise ModelError(f"the file is corrupt: its {field.name} is no UTF-8 text: {item[:40]!r}")
 
 
 def _opset(imports: Iterable[OperatorSetIdProto], what: str = "the model") -> int:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from opml.lowering.memory import Memory
 
 CONCAT_INPUTS = 4
+# As many dimensions as an image has room for.
+MAX_RANK = 32
 # What a model may unroll to: some more than what fits into a node table, since not every operator takes a node.
 MAX_OPERATORS = 1 << 17
 
@@ -140,6 +142,8 @@ class Builder:
 
     def view(self, name: str, shape: Sequence[int]) -> str:
         """The same bytes under another shape."""
+        if len(shape) > MAX_RANK:
+            raise UnsupportedError(f"a tensor of {len(shape)} dimensions; opml has at most {MAX_RANK}")
         shape = tuple(int(size) for size in shape)
         if shape == self.shape(name):
             return name

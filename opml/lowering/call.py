@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from opml.errors import ConstantNeededError, UnsupportedError
 from opml.graph import Array, Attribute, DType, Node
-from opml.lowering.builder import Builder
+from opml.lowering.builder import MAX_RANK, Builder
 
 # The tensors that are the node's outputs; "" for one that opml does not compute.
 Rule = Callable[["Call"], str | Sequence[str]]
@@ -147,6 +147,8 @@ class Call:
 
     def axes(self, values: Sequence[int], rank: int) -> list[int]:
         """Distinct axes, counted from the start, in ascending order."""
+        if len(values) > rank or rank > MAX_RANK:
+            raise UnsupportedError(f"{len(values)} axes of a tensor of {rank} dimensions; opml has at most {MAX_RANK}")
         result = sorted(self.axis(value, rank) for value in values)
         if len(set(result)) != len(result):
             raise UnsupportedError(f"axes {list(values)} name one axis twice")
