@@ -407,7 +407,7 @@ class Ports:
 
 def read_ports(source: str | os.PathLike[str] | bytes) -> Ports:
     """The inputs that are no initialisers, the outputs and the metadata of a model; nothing else of it is checked."""
-    model = _parse(source if isinstance(source, bytes) else _read(Path(source)))
+    model = parse_model(source if isinstance(source, bytes) else read_file(Path(source)))
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs: dict[str, list[int | str]] = {
         value.name: [
