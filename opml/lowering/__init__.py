@@ -62,6 +62,8 @@ def lower(source: OnnxGraph) -> Graph:
     for name in source.inputs:
         if not source.types[name].elements:
             result[name] = build.constant(np.zeros(source.types[name].shape, source.types[name].dtype.numpy))
+            if name in source.narrow:
+                build.narrow[result[name]] = source.narrow[name]
     lower_nodes(build, source, result)
     return _name_tensors(source, build, result)
 

@@ -103,3 +103,24 @@ def test_bits_that_are_only_moved_stay(dtype: str) -> None:
     found = Engine(compile_program(model(dtype, nodes, {"x": x.shape}, ["y", "whole"]))).run({"x": x})
     assert found["y"].tobytes() == np.ascontiguousarray(x.T).tobytes()
     assert DType(found["whole"].dtype.name) is DType.INT64
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("UINT4", [7, 15, 3, 1]), ("INT4", [7, -1, 3, 1]), ("INT2", [-1, -1, -1, 1])]
+)
+def test_narrow_integers_keep_the_low_bits(kind: str, expected: list[int]) -> None:
+    """Whether the type is named, or is that of another tensor, here one without elements."""
+    number = getattr(onnx.TensorProto, kind)
+    for node in (helper.make_node("Cast", ["x"], ["y"], to=number), helper.make_node("CastLike", ["x", "like"], ["y"])):
+        inputs = [
+            helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [4]),
+            helper.make_tensor_value_info("like", number, [0]),
+        ]
+        graph = helper.make_graph([node], "narrow", inputs[: len(node.input)], [onnx.ValueInfoProto(name="y")])
+        proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 25)])
+        given = {
+            "x": np.array([-9, -1, 3, 17], np.float32),
+            "like": np.zeros(0, np.int8 if kind[0] == "I" else np.uint8),
+        }
+        engine = Engine(compile_program(proto.SerializeToString()))
+        assert engine.run({name: given[name] for name in node.input})["y"].tolist() == expected
