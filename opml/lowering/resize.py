@@ -29,6 +29,7 @@ TRANSFORMS = (
 )
 ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil", "simple")
 MODES = ("nearest", "linear", "cubic")
+NEARLY = 1e-5
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,12 @@ class Axis:
     scale: np.float32
     start: np.float32
     end: np.float32
+
+    @property
+    def width(self) -> np.float32:
+        """The output's length before rounding down; after it where only the factor's own rounding lies between."""
+        width = F(self.scale * F(self.size))
+        return F(self.out) if abs(width - self.out) <= NEARLY * self.out else width
 
     @property
     def unchanged(self) -> bool:
@@ -63,7 +70,7 @@ class Way:
 def coordinates(axis: Axis, transform: str) -> Floats:
     """Where each output lies along the input."""
     x = np.arange(axis.out).astype(F)
-    size, width = F(axis.size), F(axis.scale * F(axis.size))
+    size, width = F(axis.size), axis.width
     match transform:
         case "align_corners":
             return x * F(size - F(1)) / F(width - F(1)) if width != 1 else np.zeros_like(x)

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from parity_builder import Array
 from parity_operators import MORE_OPERATORS, OPERATORS, models
+from parity_spatial import SPATIAL
 from parity_ways import check_bits, check_close, compile_model, run_onnxruntime
 
 from opml.dispute.selfcheck import self_check
@@ -40,7 +41,7 @@ def test_random_models_on_any_floats(case: Case, seed: int) -> None:
     check_bits(compile_model(model), feeds, seed)
 
 
-@pytest.mark.parametrize("operator", OPERATORS + MORE_OPERATORS, ids=lambda operator: operator.__name__)
+@pytest.mark.parametrize("operator", OPERATORS + MORE_OPERATORS + SPATIAL, ids=lambda operator: operator.__name__)
 def test_each_operator(operator: Any) -> None:
     """No operator is left out by chance."""
 
@@ -56,6 +57,13 @@ def test_each_operator(operator: Any) -> None:
 @settings(max_examples=3000, deadline=None, suppress_health_check=SLOW_CHECKS)
 @given(case=models(max_nodes=12), seed=st.integers(0, 2**16))
 def test_many_random_models(case: Case, seed: int) -> None:
+    check(case, seed)
+
+
+@pytest.mark.slow
+@settings(max_examples=1000, deadline=None, suppress_health_check=SLOW_CHECKS)
+@given(case=models(OPERATORS + SPATIAL, max_nodes=8), seed=st.integers(0, 2**16))
+def test_many_random_models_of_images(case: Case, seed: int) -> None:
     check(case, seed)
 
 
