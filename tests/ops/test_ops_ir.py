@@ -101,6 +101,8 @@ CODES = {
     "softsign": 150, "mish": 151, "expm1": 152, "log1p": 153, "pow": 160, "fmod": 161, "mod": 162, "prelu": 163,
     "and": 164, "or": 165, "xor": 166, "shift_left": 167, "shift_right": 168, "equal": 169, "less": 170,
     "less_equal": 171, "where": 172, "bitcast": 173,
+    "reduce_prod": 256, "cumsum": 257, "cumprod": 258,
+    "rnn": 448, "gru": 449, "gru_linear": 450, "lstm": 451, "in_time": 452,
     "dequantize": 416, "quantize": 417, "qmatmul": 418, "qgather": 419,
     "matmul_int": 420, "conv_int": 421,
     "rotary": 480, "attend_scores": 481, "attend_mix": 482,

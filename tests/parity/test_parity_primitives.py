@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from primitive_base import CASES, Sample, check, samples
 
-from opml.ops import OPS
+from opml.errors import UnsupportedError
+from opml.ops import OPS, type_of
 
 for _file in sorted(Path(__file__).parent.glob("primitive_*.py")):
     importlib.import_module(_file.stem)
@@ -39,6 +40,22 @@ def test_definition_native_and_machine_agree(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_they_agree_on_many(name: str) -> None:
     run(name, 400, False)
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_what_it_does_not_know_is_refused_by_name(name: str) -> None:
+    """Whatever it has: not another attribute, not without inputs, not with too many."""
+
+    @settings(max_examples=3, deadline=None, derandomize=True, database=None, suppress_health_check=QUIET)
+    @given(sample=samples(name))
+    def property_(sample: Sample) -> None:
+        types = [None if x is None else type_of(x) for x in sample.inputs]
+        for wrong, attrs in ((types, {**sample.attrs, "colour": 1}), ([], sample.attrs), (types * 9, sample.attrs)):
+            with pytest.raises(UnsupportedError) as refused:
+                OPS[name].infer(wrong, attrs)
+            assert refused.value.message.startswith(name)
+
+    property_()
 
 
 def test_a_difference_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
