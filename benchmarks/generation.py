@@ -9,7 +9,6 @@ bit of a tile in the middle of the answer wrong, all that follows from it, and b
 """
 
 import random
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -103,7 +102,7 @@ def measure(model: Model, tokens: int, arena: Arena) -> dict[str, Any]:
         "instructions": max(one["instructions"] for one in played),
         "machine": max(one["machine"] for one in played),
         "chain": max(one["chain"] for one in played),
-        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
+        "memory_mb": memory.nbytes / 1e6,
     }
 
 
@@ -130,7 +129,7 @@ COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "transactions": lambda r: str(r["transactions"]),
     "machine s": lambda r: f"{r['machine']:.2f}",
     "chain s": lambda r: f"{r['chain']:.2f}",
-    "peak GB": lambda r: f"{r['peak_gb']:.2f}",
+    "memory MB": lambda r: f"{r['memory_mb']:.1f}",
 }
 
 
