@@ -34,6 +34,7 @@ from opml.tensors import NARROW, check_shape, narrow_dtype, read_tensor
 
 MIN_OPSET = 6
 MAX_OPSET: int = onnx.defs.onnx_opset_version()
+MAX_PORTS = 1 << 12
 # Graphs within attributes of nodes within graphs.
 MAX_DEPTH = 16
 # An image's manifest holds names of up to 4096 characters, and passes lengthen them.
@@ -287,6 +288,8 @@ def _given(tensor: TypeProto.Tensor, dtype: DType, value: Array, what: str) -> A
 
 def _read_node(graph: OnnxGraph, node: NodeProto, what: str, outer: Mapping[str, AttributeProto] | None) -> None:
     """`outer` are the attributes of the function call that the node belongs to, for graphs within it."""
+    if max(len(node.input), len(node.output)) > MAX_PORTS:
+        raise UnsupportedError(f"{what[:80]} has {len(node.input)} inputs and {len(node.output)} outputs")
     for name in node.input:
         if name and not graph.knows(name):
             raise ModelError(f"{what} reads {name!r}, which no earlier node computes")

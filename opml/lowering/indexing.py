@@ -1,6 +1,6 @@
 """What indexes: gathers, scatters, slices, splits, one-hot vectors, and constants made of places."""
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import ceil, prod
 
 import numpy as np
@@ -176,8 +176,9 @@ def split(c: Call) -> list[str]:
         sizes = [min(part, max(total - part * i, 0)) for i in range(outputs)]
     if min(sizes, default=0) < 0 or sum(sizes) != total or len(sizes) < len(c.node.outputs):
         raise UnsupportedError(f"parts {sizes} of {total} elements")
-    starts = [sum(sizes[:i]) for i in range(len(sizes))]
-    return [cut(c, x, [(axis, start, 1, size)]) for start, size in zip(starts, sizes, strict=True)]
+    # Only the parts that have a name, which may be a few of very many.
+    ends = list(accumulate(sizes[: len(c.node.outputs)]))
+    return [cut(c, x, [(axis, end - size, 1, size)]) for end, size in zip(ends, sizes, strict=False)]
 
 
 @lowers("Tile")

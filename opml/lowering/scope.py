@@ -23,6 +23,15 @@ from opml.reader import OnnxGraph, operator_name, read_function
 from opml.tensors import onnx_type
 
 MAX_DEPTH = 16
+# What rules and the onnx package's own inference raise for attributes, types and shapes that the standard forbids.
+NONSENSE = (
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    ValueError,
+    onnx.checker.ValidationError,
+    onnx.shape_inference.InferenceError,
+)
 Names = MutableMapping[str, str]
 
 
@@ -50,7 +59,7 @@ def lower_nodes(build: Builder, graph: OnnxGraph, names: Names, depth: int = 0) 
                 outputs = narrowed(build, node.op, graph.opset, given, results)
         except OpmlError as error:
             raise error.within(label) from None
-        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        except NONSENSE as error:
             # Rules assume what the ONNX standard says of attributes and shapes; a corrupt file need not obey it.
             raise ModelError(f"{label} makes no sense: {error}") from error
         names.update({name: tensor for name, tensor in zip(node.outputs, outputs, strict=False) if name and tensor})

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import AttributeProto, TensorProto, numpy_helper
 
-from opml.compiler import compile_graph, compile_onnx
+from opml.compiler import compile_graph, compile_onnx, compile_program
 from opml.errors import ModelError, OpmlError, UnsupportedError
 from opml.graph import DType, TensorType
 from opml.reader import MAX_OPSET, MIN_OPSET, read_onnx
@@ -215,7 +215,8 @@ def test_impossible_shapes(size: int) -> None:
 
 
 def test_a_tensor_without_elements_is_named() -> None:
-    refused(one_node("Identity", {"x": numbers(2, 0)}), UnsupportedError, "shape [2, 0]")
+    with pytest.raises(UnsupportedError, match=r"shape \[2, 0\]"):
+        compile_program(one_node("Identity", {"x": numbers(2, 0)}).SerializeToString())
 
 
 def test_a_tensor_larger_than_memory_is_refused_before_it_is_made() -> None:
@@ -223,8 +224,6 @@ def test_a_tensor_larger_than_memory_is_refused_before_it_is_made() -> None:
     model = make_model(
         [helper.make_node("Transpose", ["x"], ["t"]), helper.make_node("Add", ["x", "t"], ["y"])], {"x": wide}, ["y"]
     )
-    from opml.compiler import compile_program
-
     with pytest.raises(UnsupportedError, match="memory"):
         compile_program(model.SerializeToString())
 
