@@ -387,14 +387,16 @@ def _text(value: bytes, label: str) -> str:
 def _read_outputs(graph: OnnxGraph, outputs: list[str]) -> None:
     if not outputs:
         raise ModelError("the model has no outputs")
+    listed, inputs = set[str](), set(graph.inputs)
     for name in outputs:
         if name not in graph.types:
             raise ModelError(f"nothing computes the output {name!r}")
-        if name in graph.outputs:
+        if name in listed:
             raise ModelError(f"the output {name!r} is listed twice")
-        if name in graph.inputs:
+        if name in inputs:
             raise UnsupportedError(f"{name!r} is both an input and an output", "put an Identity between them")
         graph.outputs.append(name)
+        listed.add(name)
     computed = {name for node in graph.nodes for name in node.outputs}
     graph.types = {name: kind for name, kind in graph.types.items() if name not in computed}
 

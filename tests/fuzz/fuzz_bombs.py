@@ -424,7 +424,7 @@ def an_enormous_text() -> onnx.ModelProto:
 @bomb
 def names_defined_twice() -> onnx.ModelProto:
     made = model([helper.make_node("Neg", ["x"], ["y"])] * 2)
-    made.graph.input.extend(made.graph.input)
+    made.graph.input.extend(list(made.graph.input))
     return made
 
 
