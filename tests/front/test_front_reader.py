@@ -214,9 +214,10 @@ def test_impossible_shapes(size: int) -> None:
     refused(model, ModelError, "'x'", "impossible")
 
 
-def test_a_tensor_without_elements_is_named() -> None:
-    with pytest.raises(UnsupportedError, match=r"shape \[2, 0\]"):
-        compile_program(one_node("Identity", {"x": numbers(2, 0)}).SerializeToString())
+def test_an_output_without_elements_is_an_element_and_a_count_of_none() -> None:
+    program = compile_program(one_node("Identity", {"x": numbers(2, 0)}).SerializeToString())
+    assert [port.name for port in program.outputs] == ["y", "y.count"]
+    assert [port.type.shape for port in program.outputs] == [(2, 1), (1,)]
 
 
 def test_a_tensor_larger_than_memory_is_refused_before_it_is_made() -> None:
