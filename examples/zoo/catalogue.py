@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import decoder
 import numpy as np
 from numpy.typing import NDArray
 from packages import Package, converted
@@ -33,8 +34,10 @@ class Entry:
     """A model, and one question to it.
 
     `member` is the model's file in the package, of the given hash. `shapes` pins the shape of inputs that leave it
-    open, `constants` makes inputs constants. `inputs` makes the arrays, `answer` reads the outputs. `source`, for a
-    model that is no ONNX file, is what `opml convert` makes one of: a function in this folder.
+    open, `constants` makes inputs constants. `inputs` makes the arrays, `answer` reads the outputs.
+
+    A model that is no ONNX file is made one by `opml convert`: `onnx` does so. A decoder generates up to `context`
+    tokens; `theirs` is then how ONNX Runtime's session is used.
     """
 
     name: str
@@ -46,11 +49,13 @@ class Entry:
     answer: Callable[[Arrays], str]
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     constants: dict[str, int] = field(default_factory=dict)
-    source: str = ""
+    onnx: Callable[[], bytes] | None = None
+    context: int | None = None
+    theirs: Callable[[Any], Callable[[Arrays], Arrays]] | None = None
 
     def data(self) -> bytes:
         """The ONNX file: the package's, or what was converted."""
-        return converted(self.source, self.name) if self.source else self.package.read(self.member, self.sha256)
+        return self.onnx() if self.onnx else self.package.read(self.member, self.sha256)
 
 
 def only(outputs: Arrays) -> Array:
@@ -329,6 +334,18 @@ ZOO = [
         "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         sentences,
         nearest,
-        source="minilm.py:encoder",
+        onnx=lambda: converted("minilm.py:encoder", "sentence-embedding"),
+    ),
+    Entry(
+        "text-generation",
+        "text generation",
+        decoder.SMOLLM2,
+        decoder.MEMBER,
+        decoder.SHA256,
+        decoder.question,
+        decoder.said,
+        onnx=decoder.model,
+        context=decoder.CONTEXT,
+        theirs=decoder.greedy,
     ),
 ]

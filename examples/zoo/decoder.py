@@ -21,7 +21,7 @@ _FILE = CACHE / "smollm2.onnx"
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def decoder() -> bytes:
+def model() -> bytes:
     """The ONNX file that `opml convert` makes of the package's GGUF file; its tokenizer lies beside it."""
     if not _FILE.is_file():
         gguf = CACHE / "smollm2.gguf"
@@ -32,7 +32,7 @@ def decoder() -> bytes:
 
 @cache
 def _tokenizer() -> Tokenizer:
-    decoder()
+    model()
     return load_tokenizer(_FILE.with_suffix(".tokenizer.json"))
 
 
@@ -52,8 +52,9 @@ def said(outputs: Arrays) -> str:
 
 
 def greedy(session: Any) -> Callable[[Arrays], dict[str, NDArray[Any]]]:
-    """What ONNX Runtime chooses, as the claimed program shows it: a token for each iteration."""
+    """What ONNX Runtime chooses, as the claimed program shows it: a token for each iteration, the last one for good."""
     names = [output.name for output in session.get_outputs()]
+    end = int(session.get_modelmeta().custom_metadata_map["opml.eos"])
     caches = {v.name: np.zeros((1, v.shape[1], 0, v.shape[3]), np.float32) for v in session.get_inputs()[2:]}
 
     def run(inputs: Arrays) -> dict[str, NDArray[Any]]:
@@ -61,6 +62,9 @@ def greedy(session: Any) -> Callable[[Arrays], dict[str, NDArray[Any]]]:
         for position in range(int(inputs["length"][0])):
             known = position < inputs["prompt_length"][0]
             token = inputs["prompt"][position] if known else tokens[position - 1]
+            if not known and token == end:
+                tokens[position] = end
+                continue
             given = {"input_ids": np.array([[token]], np.int64), "position_ids": np.array([[position]], np.int64)}
             results = dict(zip(names, session.run(None, {**given, **past}), strict=True))
             tokens[position] = results["logits"][0, -1].argmax()

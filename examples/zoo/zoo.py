@@ -64,8 +64,8 @@ Pretrained models that ship inside packages of the registries, each asked one re
 not say what it should."""
 _ANSWERS = """The answer is what a user would read. The largest difference from ONNX Runtime is relative to the
 largest element of the output. Bits are compared on one thread and on two, and with kernels compiled for a generic
-CPU, without FMA, in another process. Times are medians of 11 runs, both runtimes in turn, on {processors}
-processors ({machine})."""
+CPU, without FMA, in another process. Times are medians of up to 11 runs, both runtimes in turn, ONNX Runtime's the
+better of its default and one thread, on {processors} processors ({machine})."""
 _FAULTS = """Then a prover claims what he gets with one bit wrong in a random tile of the program, everything after
 it computed from there. He is challenged on an embedded chain and plays to the end. Gas is of both sides, from the
 claim to the verdict, and holds the input's bytes where a transaction can post them; larger inputs are claimed by

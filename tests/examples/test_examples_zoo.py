@@ -45,7 +45,8 @@ def test_the_catalogue(zoo: Any) -> None:
     entries = zoo("catalogue").ZOO
     assert len(entries) >= 8
     assert len({entry.name for entry in entries}) == len(entries)
-    kinds = {"vision classifier", "object detector", "OCR", "audio", "file type"}
+    kinds = {"vision classifier", "object detector", "OCR", "audio", "file type", "sentence embedding"}
+    kinds.add("text generation")
     assert kinds <= {entry.kind for entry in entries}
     for entry in entries:
         assert len(bytes.fromhex(entry.sha256)) == 32
