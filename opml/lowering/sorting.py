@@ -59,6 +59,8 @@ def top_k(c: Call) -> tuple[str, str]:
 def non_zero(c: Call) -> str:
     """The coordinates, int64 [rank, count], in the order of memory; a scalar counts as a vector."""
     dims = list(c.shape()) or [1]
+    if 0 in dims:
+        return empty(c, [len(dims), 0])
     counts = c.emit("running_count", [c.input()])
     return select(c, c.emit("positions", [counts], dims=dims), last_of(c, counts), 1)
 

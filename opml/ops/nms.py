@@ -193,7 +193,7 @@ def params(types: Types, out: TensorType, attrs: Attrs) -> list[int]:
 
 def cost(types: Types, out: TensorType, attrs: Attrs) -> int:
     n, limit = out.shape[2], int_attr(NAME, attrs, "limit")
-    return COST_TILE + LEAF * (1024 + 32 * n + min(n, limit) * (COST_DIVIDE + 24 * COST_FLOAT))
+    return COST_TILE + LEAF * (1024 + 32 * n + min(n, limit) * (COST_DIVIDE + 16 * COST_FLOAT))
 
 
 OPS = [Op(NAME, 312, infer, params, nms_tile, cost, nms_tiles, undivided)]
