@@ -36,19 +36,19 @@ def attend(c: Call, q: str, k: str, v: str, *, scale: float, softcap: float = 0.
     q = c.emit("mul", [q, c.build.scalar(scale)])
     left, right = c.view(q, (groups, group_rows, depth)), c.view(k, (groups, length, depth))
     scores = c.view(c.emit("matmul", [left, right], trans_a=0, trans_b=1), (batch, heads, rows, length))
-    shown = _weigh(c, scores, softcap, bias)
-    left, right = c.view(shown[3], (groups, group_rows, length)), c.view(v, (groups, length, width))
+    capped, biased = _shift(c, scores, softcap, bias)
+    weights = softmax_rows(c, biased, masked=bool(bias))
+    left, right = c.view(weights, (groups, group_rows, length)), c.view(v, (groups, length, width))
     y = c.emit("matmul", [left, right], trans_a=0, trans_b=0)
-    return Attended(c.view(y, (batch, heads, rows, width)), shown)
+    return Attended(c.view(y, (batch, heads, rows, width)), (capped, capped, biased, weights))
 
 
-def _weigh(c: Call, scores: str, softcap: float, bias: str) -> tuple[str, str, str, str]:
-    """Scores → what `Attended` shows of them."""
+def _shift(c: Call, scores: str, softcap: float, bias: str) -> tuple[str, str]:
+    """Scores with their cap, and with the bias on top of it."""
     if softcap:
         cap = c.build.scalar(softcap)
         scores = c.emit("mul", [c.emit("tanh", [c.emit("div", [scores, cap])]), cap])
-    biased = c.emit("add", [scores, bias]) if bias else scores
-    return scores, scores, biased, softmax_rows(c, biased, masked=bool(bias))
+    return scores, c.emit("add", [scores, bias]) if bias else scores
 
 
 def is_past(c: Call, name: str) -> bool:
@@ -67,8 +67,10 @@ def attend_past(
     assert memory is not None
     (keys, present_key), (values, present_value) = memory.extend(*key), memory.extend(*value)
     q = c.emit("mul", [q, c.build.scalar(scale)])
-    shown = _weigh(c, memory.scores(q, keys, left + 1), softcap, bias)
-    return Attended(memory.mix(shown[3], values, left + 1), shown), present_key, present_value
+    capped, biased = _shift(c, memory.scores(q, keys, left + 1), softcap, bias)
+    weights = memory.weights(biased, left + 1)
+    y = memory.mix(weights, values, left + 1)
+    return Attended(y, (capped, capped, biased, weights)), present_key, present_value
 
 
 def split_heads(c: Call, x: str, heads: int) -> str:

@@ -70,6 +70,12 @@ class Memory:
         product = self.build.emit("attend_scores", [flat, keys], **({"window": window} if window else {}))
         return self.build.view(product, (1, heads, 1, self.count))
 
+    def weights(self, scores: str, window: int = 0) -> str:
+        """The softmax of scores [1, heads, 1, count] over what is open."""
+        flat = self.build.view(scores, (self.build.shape(scores)[1], self.count))
+        weights = self.build.emit("attend_weights", [flat], **({"window": window} if window else {}))
+        return self.build.view(weights, self.build.shape(scores))
+
     def mix(self, weights: str, values: str, window: int = 0) -> str:
         """Sums of a history of values by weights [1, heads, 1, count]: [1, heads, 1, depth]."""
         heads = self.build.shape(weights)[1]

@@ -1,11 +1,16 @@
 """One token's attention to the tokens before it and to itself, whose keys and values are histories.
 
+What lies outside of them (what is still to come, or beyond a window) is not multiplied by zero but left out.
+
 Queries are [heads, depth]; a history's entries [shared, depth], of which head h reads head h * shared / heads.
 """
 
+import numpy as np
+
 from opml.graph import DType, TensorType
-from opml.numerics import INFINITY
+from opml.numerics import INFINITY, ONE, ZERO, exp, maximum
 from opml.ops.base import (
+    COST_DIVIDE,
     COST_FLOAT,
     COST_TILE,
     LEAF_FLOATS,
@@ -25,7 +30,11 @@ from opml.ops.checks import int_attr, only, refuse, take_dtype, take_inputs, tak
 from opml.ops.gemm import COLUMNS, STRIPE, accumulate, finish, gather, linear, packed_room, sums_room, table_room
 from opml.ops.matmul import BLOCK, dot
 from opml.ops.native import LANES
-from vm.guest.intrinsics import store_f32, udiv, urem
+from opml.ops.rows import tail_room
+from opml.ops.softmax import LARGEST, dense_row, row_max, row_sum
+from vm.guest.intrinsics import load_f32, store_f32, udiv, urem
+
+LOWEST = np.float32(-LARGEST)
 
 # Elements of the output, iterations, heads that share a history's, shared heads, depth, window (0: none), and in bytes
 # from one entry of the history to the next.
@@ -85,6 +94,44 @@ def scores_tiles(r, first, tiles):  # type: ignore[no-untyped-def]
                     accumulate(rows, q, 4 * depth, 4, packed, 4 * LANES, dense, n, sums, int(k == 0))
                 for i in range(rows):
                     finish(y + 4 * ((top + i) * count + j), sums + 4 * COLUMNS * i, columns, 0, 0)
+
+
+@jit
+def weights_tile(r, tile):  # type: ignore[no-untyped-def]
+    x, y, count = input_address(r, 0), out_address(r), param(r, COUNT)
+    t = min(iteration(r), count - 1)
+    start, stop = first_key(r, t), min(LEAF_FLOATS * (tile + 1), param(r, LENGTH))
+    row, best, total = -1, ZERO, ONE
+    for e in range(LEAF_FLOATS * tile, stop):
+        head, j = udiv(e, count), urem(e, count)
+        weight = ZERO
+        if start <= j <= t:
+            if head != row:
+                row = head
+                open_ = x + 4 * (count * head + start)
+                best = maximum(row_max(open_, 4, t + 1 - start), LOWEST)
+                total = maximum(row_sum(open_, 4, t + 1 - start, best), ONE)
+            weight = exp(load_f32(x + 4 * e) - best) / total
+        store_f32(y + 4 * e, weight)
+    clear(y + 4 * stop, y + 32 * (tile + 1))
+
+
+@jit
+def weights_tiles(r, first, tiles):  # type: ignore[no-untyped-def]
+    """Natively, row by row; part of an output by tiles."""
+    if tiles * LEAF_FLOATS < param(r, LENGTH):
+        for tile in range(first, first + tiles):
+            weights_tile(r, tile)
+        return
+    x, y, count, tail = input_address(r, 0), out_address(r), param(r, COUNT), tail_room()
+    t = min(iteration(r), count - 1)
+    start = first_key(r, t)
+    clear(y + 4 * param(r, LENGTH), y + 32 * tiles)
+    for row in range(udiv(param(r, LENGTH), count)):
+        source, target = x + 4 * count * row, y + 4 * count * row
+        clear(target, target + 4 * start)
+        clear(target + 4 * (t + 1), target + 4 * count)
+        dense_row(source + 4 * start, target + 4 * start, t + 1 - start, tail, LOWEST, ONE)
 
 
 @jit
@@ -160,6 +207,23 @@ def infer_scores(types: Types, attrs: Attrs) -> TensorType:
     return TensorType(DType.FLOAT32, (heads, count))
 
 
+def infer_weights(types: Types, attrs: Attrs) -> TensorType:
+    """Scores [heads, count] → of each row the softmax of those that `attend_scores` leaves open; the others are 0.
+
+    A row of nothing but -infinity, as masks make it, gives zeros.
+    """
+    name = "attend_weights"
+    (x,) = take_inputs(name, types, 1)
+    take_dtype(name, x, (DType.FLOAT32,))
+    take_rank(name, x, 2, "scores")
+    _window(name, attrs)
+    return x
+
+
+def _weights_params(types: Types, out: TensorType, attrs: Attrs) -> list[int]:
+    return [out.elements, out.shape[1], 0, 0, 0, int_attr("attend_weights", attrs, "window", 0)]
+
+
 def infer_mix(types: Types, attrs: Attrs) -> TensorType:
     """Weights [heads, count], a history of values [count, shared, depth] → sums of the values [heads, depth].
 
@@ -196,11 +260,22 @@ def cost_scores(types: Types, out: TensorType, attrs: Attrs) -> int:
     return _cost(_params(types, out, attrs)[DEPTH])
 
 
+def cost_weights(types: Types, out: TensorType, attrs: Attrs) -> int:
+    heads, count = out.shape
+    rows = min(heads, 2 + (LEAF_FLOATS - 1) // count)
+    element = 24 * COST_FLOAT
+    return COST_TILE + rows * (count * element + 32 * COST_FLOAT) + LEAF_FLOATS * (element + COST_DIVIDE)
+
+
 def cost_mix(types: Types, out: TensorType, attrs: Attrs) -> int:
     return _cost(_params(types, out, attrs)[COUNT])
 
 
 OPS = [
+    Op(
+        *("attend_weights", 483, infer_weights, _weights_params, weights_tile, cost_weights, weights_tiles, _grain),
+        iterates=True,
+    ),
     Op(
         *("attend_scores", 481, infer_scores, _params, scores_tile, cost_scores, scores_tiles, _grain),
         histories={1: True}, iterates=True,

@@ -105,7 +105,7 @@ CODES = {
     "rnn": 448, "gru": 449, "gru_linear": 450, "lstm": 451, "in_time": 452,
     "dequantize": 416, "quantize": 417, "qmatmul": 418, "qgather": 419,
     "matmul_int": 420, "conv_int": 421,
-    "rotary": 480, "attend_scores": 481, "attend_mix": 482,
+    "rotary": 480, "attend_scores": 481, "attend_mix": 482, "attend_weights": 483,
     "conv_nd": 352, "resample": 353, "grid_sample": 354, "deform_columns": 355, "roi_align": 356, "roi_max": 357,
     "fold_blocks": 358, "maxpool_index": 359, "eliminate": 360,
     "gather": 288, "gather_elements": 289, "gather_nd": 290, "scatter_elements": 292, "scatter_nd": 293,

@@ -1,5 +1,6 @@
 """Cases of what transformers are made of."""
 
+import numpy as np
 from hypothesis import strategies as st
 from primitive_base import Draw, Sample, case, values
 
@@ -23,3 +24,11 @@ def attend(draw: Draw, op: str) -> Sample:
     first = values(draw, "float32", (heads, depth if op == "attend_scores" else count), odd=odd)
     attrs = {"window": draw(st.sampled_from((1, 2, 5)))} if draw(st.booleans()) else {}
     return Sample([first, values(draw, "float32", (count, shared, depth), odd=odd)], attrs)
+
+
+@case("attend_weights")
+def attend_weights(draw: Draw, op: str) -> Sample:
+    scores = values(draw, "float32", (draw(st.integers(1, 4)), draw(st.integers(1, 20))), odd=draw(st.booleans()))
+    if draw(st.booleans()):
+        scores[draw(st.integers(0, len(scores) - 1))] = -np.inf
+    return Sample([scores], {"window": draw(st.sampled_from((1, 2, 5)))} if draw(st.booleans()) else {})
