@@ -148,6 +148,13 @@ class Model:
         inference = self.infer(*inputs, **named)
         return make_claim(chain, inference, account=account, contract=contract, uri=uri, input_uri=input_uri)
 
+    def output_root(self, outputs: Mapping[str, Array]) -> bytes:
+        """What a claim about these outputs says: the root of the output region. They are whole, not cut to a count.
+
+        Raises InputError where they are not this model's.
+        """
+        return output_root(self.image.program, outputs)
+
     def infer(self, *inputs: Any, keep_tensors: bool = False, threads: int | None = None, **named: Any) -> "Inference":
         """Runs the model and keeps what a claim needs. Inputs are given as to `run`. Raises InputError.
 

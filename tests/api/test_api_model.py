@@ -182,3 +182,11 @@ def test_every_error_is_opmls_own(two: opml.Model) -> None:
         two.run(A)
     with pytest.raises(OpmlError):
         opml.load("nowhere.onnx")
+
+
+def test_the_root_of_outputs_is_what_a_claim_says(two: opml.Model) -> None:
+    inference = two.infer(A, B)
+    assert two.output_root(two.run(A, B)) == inference.output_root
+    assert two.output_root({"y": A}) != inference.output_root
+    with pytest.raises(InputError):
+        two.output_root({"y": A[:2]})

@@ -59,6 +59,16 @@ def test_keras_code_file_and_saved_model(folder: Path) -> None:
     assert opml.load("out.onnx").inputs
 
 
+def test_a_recurrent_layer_is_a_loop_that_is_unrolled(folder: Path) -> None:
+    import keras
+
+    keras.Sequential([keras.Input((None, 8), name="words"), keras.layers.LSTM(4)]).save("lstm.keras")
+    assert run("lstm.keras").exit_code == 2
+    (name,) = [tensor.name for tensor in keras.saving.load_model("lstm.keras").inputs]
+    result = run("lstm.keras", "--shape", f"{name}=1,5,8")
+    assert result.exit_code == 0, result.output
+
+
 def test_lite(folder: Path) -> None:
     import keras
     import tensorflow as tf
