@@ -44,6 +44,11 @@ class Memory:
         self.pasts[name] = ""
         return name
 
+    def refuse_size(self, name: str) -> None:
+        """UnsupportedError for the size of a past: it grows, and what a model computes of it would not."""
+        if name in self.pasts or name in self.presents:
+            raise UnsupportedError("the size of the past", "let the model take position_ids and attention_mask")
+
     def extend(self, past: str, new: str) -> tuple[str, str]:
         """The history of a past and its new entries [1, heads, 1, depth], and a name for both: the present."""
         build = self.build

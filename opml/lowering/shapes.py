@@ -105,7 +105,9 @@ def concat(c: Call) -> str:
 
 @lowers("Shape")
 def shape_of(c: Call) -> str:
-    """A constant: shapes are static."""
+    """A constant: shapes are static, but for that of a decoder's past."""
+    if c.build.memory is not None:
+        c.build.memory.refuse_size(c.input())
     shape = c.shape()
     start, end = c.integer("start", 0), c.integer("end", len(shape))
     return c.build.constant(np.array(shape[start:end], np.int64).reshape(-1))
@@ -113,6 +115,8 @@ def shape_of(c: Call) -> str:
 
 @lowers("Size")
 def size_of(c: Call) -> str:
+    if c.build.memory is not None:
+        c.build.memory.refuse_size(c.input())
     return c.build.constant(np.array(prod(c.shape()), np.int64))
 
 

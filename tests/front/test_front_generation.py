@@ -169,6 +169,15 @@ def test_what_is_no_decoder(decoder: onnx.ModelProto) -> None:
         graph.node.append(helper.make_node("Relu", ["past_key_values.0.key"], ["positive"]))
         graph.output.append(onnx.ValueInfoProto(name="positive"))
 
+    def measure(graph: onnx.GraphProto) -> None:
+        """A position from the past's length, which would be that of the last token, always."""
+        graph.node.insert(0, helper.make_node("Shape", ["past_key_values.0.key"], ["counted"], start=2, end=3))
+        graph.node.insert(1, helper.make_node("Unsqueeze", ["counted", "axis"], ["place"]))
+        graph.initializer.append(numpy_helper.from_array(np.array([0]), "axis"))
+        for node in graph.node:
+            for index, name in enumerate(node.input):
+                node.input[index] = "place" if name == "position_ids" else name
+
     def rename(graph: onnx.GraphProto) -> None:
         graph.input[1].name = "weather"
         for node in graph.node:
@@ -176,6 +185,7 @@ def test_what_is_no_decoder(decoder: onnx.ModelProto) -> None:
                 node.input[index] = "weather" if name == "position_ids" else name
 
     refused(swap, r"'present\.0\.value' is not 'past_key_values\.0\.value' with the newest")
+    refused(measure, "the size of the past")
     refused(rename, "input 'weather'")
     refused(read, "'positive' reads the past")
     with pytest.raises(UnsupportedError, match="context of 1 token"):
