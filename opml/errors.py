@@ -49,6 +49,8 @@ class UnsupportedError(ModelError):
 class ConstantNeededError(UnsupportedError):
     """An operator needs a constant where the model has something computed from `inputs`; pinning these would do."""
 
+    code = "constant-needed"
+
     def __init__(self, message: str, inputs: tuple[str, ...]) -> None:
         values = " ".join(f"--value {name}=…" for name in inputs)
         super().__init__(message, f"make it part of the model: {values}" if inputs else None)

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from onnx import TypeProto, ValueInfoProto
 
-from opml.errors import ModelError, UnsupportedError
-from opml.graph import Array
+from opml.arrays import fit
+from opml.errors import InputError, ModelError, UnsupportedError
+from opml.graph import Array, DType, TensorType
+from opml.tensors import MAX_RANK
 
 Pins = Mapping[str, int | Sequence[int] | Array]
 """Numbers for dimensions, lists of numbers for shapes; an array is an input's value, which makes it a constant."""
@@ -20,6 +22,22 @@ def split_values(pins: Pins) -> tuple[dict[str, int | Sequence[int]], dict[str, 
     """What pins dimensions and shapes, and what gives values."""
     values = {name: pin for name, pin in pins.items() if isinstance(pin, np.ndarray)}
     return {name: pin for name, pin in pins.items() if not isinstance(pin, np.ndarray)}, values
+
+
+def given_value(tensor: TypeProto.Tensor, dtype: DType, value: Array, what: str) -> Array:
+    """A value given to an input, after a check that the model allows it; ModelError where it does not."""
+    value = np.asarray(value)
+    if value.size == 1 and tensor.HasField("shape") and len(tensor.shape.dim) <= MAX_RANK:
+        value = value.reshape([1] * len(tensor.shape.dim))
+    try:
+        value = fit(what, value, TensorType(dtype, value.shape))
+    except InputError:
+        raise ModelError(f"{what} is {dtype.value}; the value given to it is {value.dtype}") from None
+    dims = [dim.dim_value if dim.WhichOneof("value") == "dim_value" else None for dim in tensor.shape.dim]
+    fits = len(dims) == value.ndim and all(d in (None, size) for d, size in zip(dims, value.shape, strict=True))
+    if tensor.HasField("shape") and not fits:
+        raise ModelError(f"{what} does not have the shape {list(value.shape)} of the value given to it")
+    return value
 
 
 def pin_inputs(inputs: Iterable[ValueInfoProto], pins: Mapping[str, int | Sequence[int]]) -> dict[str, list[int]]:

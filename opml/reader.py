@@ -20,16 +20,14 @@ from onnx import (
     ModelProto,
     NodeProto,
     OperatorSetIdProto,
-    TypeProto,
     ValueInfoProto,
 )
 
-from opml.arrays import fit
-from opml.errors import InputError, ModelError, UnsupportedError
+from opml.errors import ModelError, UnsupportedError
 from opml.external import ExternalFiles
 from opml.graph import Array, Attribute, DType, Graph, Node, TensorType
 from opml.onnx_file import MAX_NODES, parse_model, read_file
-from opml.pins import Pins, pin_inputs, split_values
+from opml.pins import Pins, given_value, pin_inputs, split_values
 from opml.tensors import NARROW, check_shape, narrow_dtype, read_tensor
 
 MIN_OPSET = 6
@@ -259,7 +257,7 @@ def _read_inputs(
         if bits:
             graph.narrow[value.name] = bits
         if value.name in given:
-            _add_constant(graph, value.name, _given(value.type.tensor_type, dtype, given.pop(value.name), what))
+            _add_constant(graph, value.name, given_value(tensor, dtype, given.pop(value.name), what))
             continue
         graph.types[value.name] = TensorType(dtype, ())
         open_.append(value)
@@ -268,22 +266,6 @@ def _read_inputs(
         graph.inputs.append(name)
     if given:
         raise ModelError(f"the model has no input {min(given)!r} to which a value could be given")
-
-
-def _given(tensor: TypeProto.Tensor, dtype: DType, value: Array, what: str) -> Array:
-    """A value given to an input, after a check that the model allows it."""
-    value = np.asarray(value)
-    if value.size == 1 and tensor.HasField("shape"):
-        value = value.reshape([1] * len(tensor.shape.dim))
-    try:
-        value = fit(what, value, TensorType(dtype, value.shape))
-    except InputError:
-        raise ModelError(f"{what} is {dtype.value}; the value given to it is {value.dtype}") from None
-    dims = [dim.dim_value if dim.WhichOneof("value") == "dim_value" else None for dim in tensor.shape.dim]
-    fits = len(dims) == value.ndim and all(d in (None, size) for d, size in zip(dims, value.shape, strict=True))
-    if tensor.HasField("shape") and not fits:
-        raise ModelError(f"{what} does not have the shape {list(value.shape)} of the value given to it")
-    return value
 
 
 def _read_node(graph: OnnxGraph, node: NodeProto, what: str, outer: Mapping[str, AttributeProto] | None) -> None:

@@ -74,3 +74,12 @@ def test_values_from_python_and_from_the_command_line(tmp_path: Path) -> None:
 def test_a_value_that_does_not_fit(values: dict[str, np.ndarray], words: str) -> None:
     with pytest.raises(ModelError, match=words):
         compile_graph(MODEL, values=values)
+
+
+def test_a_value_for_an_input_of_very_many_dimensions_is_refused() -> None:
+    hostile = make_model([helper.make_node("Identity", ["x"], ["y"])], {"x": X}, ["y"])
+    dims = hostile.graph.input[0].type.tensor_type.shape.dim
+    for _ in range(100):
+        dims.add().dim_value = 1
+    with pytest.raises(ModelError):
+        compile_graph(hostile.SerializeToString(), values={"x": np.array(1, np.float32)})
