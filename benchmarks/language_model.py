@@ -64,13 +64,14 @@ def theirs(path: Path, prompt: list[int], count: int) -> tuple[list[int], float]
 
 def peak_of_a_run(image: Path, prompt: list[int], count: int) -> int:
     """MB of memory that a process holds at most which loads the image and generates."""
+    # Not ru_maxrss, which a process inherits from the one that starts it.
     code = (
-        "import json, resource, sys; import opml; image, prompt, count = json.loads(sys.argv[1]);"
+        "import json, sys; import opml; image, prompt, count = json.loads(sys.argv[1]);"
         "opml.load(image, rehash=False).generate(prompt, count);"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
     )
     words = [sys.executable, "-c", code, json.dumps([str(image), prompt, count])]
-    return int(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    return int(subprocess.run(words, check=True, capture_output=True, text=True).stdout) // 1024
 
 
 def main() -> int:
