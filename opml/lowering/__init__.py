@@ -34,9 +34,9 @@ from opml.lowering.builder import Builder
 from opml.lowering.call import RULES
 from opml.lowering.empty import visible
 from opml.lowering.scope import lower_nodes, unknown_operators
+from opml.onnx_nodes import OnnxGraph
 from opml.passes.check import storage
 from opml.passes.fold import FREE_BYTES
-from opml.reader import OnnxGraph
 
 OPERATORS = tuple(sorted([*RULES, "Constant"]))
 

@@ -13,7 +13,7 @@ from opml.errors import ModelError, UnsupportedError
 from opml.graph import DType
 from opml.lowering.call import Call, lowers
 from opml.lowering.scope import apply, lower_nodes
-from opml.reader import OnnxGraph
+from opml.onnx_nodes import OnnxGraph
 
 
 class Body:

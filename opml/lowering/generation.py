@@ -20,8 +20,8 @@ from opml.graph import Attribute, DType, Graph, Node, Repeat, TensorType
 from opml.lowering.builder import Builder
 from opml.lowering.memory import Memory
 from opml.lowering.scope import lower_nodes, unknown_operators
+from opml.onnx_nodes import OnnxGraph
 from opml.passes.fold import FREE_BYTES
-from opml.reader import OnnxGraph
 
 TOKENS, POSITIONS, MASKS = ("input_ids", "tokens"), ("position_ids", "cache_position"), ("attention_mask",)
 PAST = re.compile(r"past(_key_values)?(?=[._])")

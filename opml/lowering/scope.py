@@ -19,7 +19,8 @@ from opml.lowering.call import RULES, Call
 from opml.lowering.counts import carry_counts
 from opml.lowering.empty import empty_results
 from opml.lowering.floats import narrowed, widened
-from opml.reader import OnnxGraph, operator_name, read_function
+from opml.onnx_nodes import OnnxGraph, operator_name
+from opml.reader import read_function
 from opml.tensors import onnx_type
 
 MAX_DEPTH = 16

@@ -14,7 +14,8 @@ from onnx import AttributeProto, TensorProto, numpy_helper
 from opml.compiler import compile_graph, compile_onnx, compile_program
 from opml.errors import ModelError, OpmlError, UnsupportedError
 from opml.graph import DType, TensorType
-from opml.reader import MAX_OPSET, MIN_OPSET, read_onnx
+from opml.onnx_nodes import MAX_OPSET
+from opml.reader import MIN_OPSET, read_onnx
 from opml.tensors import read_tensor
 
 X = numbers(2, 3)
