@@ -4,8 +4,8 @@
     outputs = backend.run_model(onnx.load("model.onnx"), [x])
 
 opml compiles a model before it runs it: what a shape depends on must be known by then. So a model is compiled at its
-first run, and an input that an operator needs as a constant (a shape, axes, pads) takes the value of that run; another
-value at a later run compiles it anew.
+first run, for the shapes of that run where its own are dynamic, and an input that an operator needs as a constant (a
+shape, axes, pads) takes the value of that run. Other shapes or another value at a later run compile it anew.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,6 +40,14 @@ class OpmlRep(BackendRep):
             for output in model.graph.output
             if output.type.tensor_type.elem_type in _NARROW
         }
+        self._dynamic = [
+            value.name
+            for value in model.graph.input
+            if value.name not in constants
+            and value.type.HasField("tensor_type")
+            and not _is_fixed(value.type.tensor_type)
+        ]
+        self._shapes: dict[str, tuple[int, ...]] = {}
         self._engine: Engine | None = None
         self.pinned: Values = {}
         """Inputs that became constants at the last compilation, with their values."""
@@ -58,12 +66,15 @@ class OpmlRep(BackendRep):
 
     def _engine_for(self, arrays: Values) -> Engine:
         same = all(_same(arrays.get(name), value) for name, value in self.pinned.items())
-        if self._engine is None or not same:
+        shapes = {name: arrays[name].shape for name in self._dynamic if name in arrays}
+        if self._engine is None or not same or shapes != self._shapes:
             self.pinned = {}
+            self._shapes = shapes
             self._engine = None
             while self._engine is None:
                 try:
-                    self._engine = Engine(compile_program(self._data, values=self.pinned))
+                    dims = {name: shape for name, shape in shapes.items() if name not in self.pinned}
+                    self._engine = Engine(compile_program(self._data, dims, self.pinned))
                 except ConstantNeededError as error:
                     more = {name: arrays[name] for name in error.inputs if name in arrays and name not in self.pinned}
                     if not more:
@@ -135,6 +146,11 @@ def _array(value: Any, name: str) -> Array:
     if array.dtype.name in ("int4", "int2", "uint4", "uint2"):
         return array.astype(np.int8 if array.dtype.name.startswith("int") else np.uint8)
     return array
+
+
+def _is_fixed(tensor: onnx.TypeProto.Tensor) -> bool:
+    dims = tensor.shape.dim
+    return tensor.HasField("shape") and all(dim.HasField("dim_value") and dim.dim_value >= 0 for dim in dims)
 
 
 def _same(given: Array | None, pinned: Array) -> bool:

@@ -19,6 +19,7 @@ from opml.lowering import (  # noqa: F401  (register rules)
     layer_norm,
     linear,
     linear_attention,
+    ngrams,
     normalisation,
     qlinear,
     quantised,
@@ -33,7 +34,7 @@ from opml.lowering import (  # noqa: F401  (register rules)
 from opml.lowering.builder import Builder
 from opml.lowering.call import RULES
 from opml.lowering.empty import visible
-from opml.lowering.scope import lower_nodes, unknown_operators
+from opml.lowering.scope import RANDOM, lower_nodes, unknown_operators
 from opml.onnx_nodes import OnnxGraph
 from opml.passes.check import storage
 from opml.passes.fold import FREE_BYTES
@@ -46,7 +47,10 @@ def lower(source: OnnxGraph) -> Graph:
 
     Raises UnsupportedError, before anything is computed where the operator itself is the reason.
     """
-    if unknown := sorted(unknown_operators(source)):
+    unknown = sorted(unknown_operators(source))
+    if drawn := [op for op in unknown if op in RANDOM]:
+        raise UnsupportedError(f"operator {', '.join(drawn)}", "a program draws nothing: make what is random an input")
+    if unknown:
         raise UnsupportedError(f"operator {', '.join(unknown)}", f"opml has {', '.join(OPERATORS)}")
     names = {*source.types, *(name for node in source.nodes for name in node.outputs)}
     build = Builder(source.name, names)

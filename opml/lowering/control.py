@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from opml.errors import ModelError, UnsupportedError
+from opml.errors import ConstantNeededError, ModelError, UnsupportedError
 from opml.graph import DType
 from opml.lowering.call import Call, lowers
 from opml.lowering.scope import apply, lower_nodes
+from opml.lowering.sorting import select
 from opml.onnx_nodes import OnnxGraph
 
 
@@ -58,7 +59,7 @@ def if_(c: Call) -> list[str]:
 @lowers("Loop")
 def loop(c: Call) -> list[str]:
     """Unrolled. While its condition is constant, it ends where it is false; from then on, where it is computed, rounds
-    go on to the constant trip count and change nothing any more.
+    go on to the constant trip count and change nothing any more. Further outputs are counted then, as rounds are.
     """
     limit = _trip_count(c)
     keep_going = c.optional(1) or c.build.constant(np.array(True))
@@ -68,28 +69,37 @@ def loop(c: Call) -> list[str]:
         raise UnsupportedError(f"the body has {len(body.graph.outputs)} outputs for {len(carried)} carried values")
     gathered: list[list[str]] = [[] for _ in body.graph.outputs[1 + len(carried) :]]
     flag = c.build.constant(np.array(True))
+    # From the first round whose condition is computed: whether it ran, int64 [1] each.
+    ran: list[str] = []
     round_ = 0
     while limit is None or round_ < limit:
         going = _flag(c, keep_going, "the condition")
         if going is False:
             break
-        if going is None and (limit is None or gathered):
-            what = "a further output grows" if gathered else "there is no trip count"
-            raise UnsupportedError(f"how often it runs is computed, and {what}")
+        if going is None and limit is None:
+            behind = c.build.inputs_behind(keep_going)
+            raise ConstantNeededError("how often it runs is computed, and there is no trip count", behind)
         # Within a round the condition is known to be true; where it is only computed, nobody sees what is computed.
         number = c.build.constant(np.array(round_, np.int64))
         again, *results = body.lower([number, flag, *carried])
         new, parts = results[: len(carried)], results[len(carried) :]
         if going is None:
             new = [_select(c, keep_going, a, b) for a, b in zip(new, carried, strict=True)]
+            ran.append(c.view(c.emit("cast", [keep_going], to="int64"), (1,)))
             again = apply(c, "And", [c.view(keep_going, ()), c.view(again, ())])
         carried, keep_going = new, again
         for part, parts_of in zip(parts, gathered, strict=True):
-            parts_of.append(c.view(part, (1, *c.build.shape(part))))
+            parts_of.append(c.view(_uncounted(c, part), (1, *c.build.shape(part))))
         round_ += 1
     if gathered and not round_:
         raise UnsupportedError("a loop that never runs has outputs of unknown shape")
-    return [*carried, *(c.build.concat(parts, 0) for parts in gathered)]
+    grown = [c.build.concat(parts, 0) for parts in gathered]
+    if ran and grown:
+        count = c.build.constant(np.array([round_ - len(ran)], np.int64))
+        for one in ran:
+            count = c.emit("add", [count, one])
+        grown = [select(c, name, count) for name in grown]
+    return [*carried, *grown]
 
 
 @lowers("Scan")
@@ -144,7 +154,7 @@ def _scan(
         results = body.lower([*states, *parts])
         states = results[: len(states)]
         for part, parts_of in zip(results[len(states) :], gathered, strict=True):
-            parts_of.append(part)
+            parts_of.append(_uncounted(c, part))
     outputs = []
     for steps, axis, back in zip(gathered, out_axes, out_backward, strict=True):
         shape = build.shape(steps[0])
@@ -183,6 +193,13 @@ def _list(c: Call, name: str, count: int) -> list[int]:
     if len(values) != count or ("direction" in name and not set(values) <= {0, 1}):
         raise UnsupportedError(f"attribute {name!r} is {values} for {count} tensors")
     return values
+
+
+def _uncounted(c: Call, part: str) -> str:
+    """What one round adds to an output, whose size must be known."""
+    if part in c.build.counts:
+        raise UnsupportedError("a round adds to an output what has a size that is data")
+    return part
 
 
 def _take(c: Call, name: str, axis: int, index: int) -> str:

@@ -59,6 +59,8 @@ def narrowed(build: Builder, op: str, opset: int, inputs: Sequence[str], results
 def _store(build: Builder, name: str, dtype: DType) -> str:
     if build.type(name).dtype is not DType.FLOAT32:
         return name
+    if not build.type(name).elements:
+        return build.constant(np.zeros(build.shape(name), dtype.numpy))
     result = build.emit("cast", [name], to=dtype.value)
     if dtype is DType.FLOAT64:
         build.float32[result] = name

@@ -24,6 +24,8 @@ from opml.reader import read_function
 from opml.tensors import onnx_type
 
 MAX_DEPTH = 16
+# A program draws nothing. Bernoulli has a function body, of another one of these.
+RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 # What rules and the onnx package's own inference raise for attributes, types and shapes that the standard forbids.
 NONSENSE = (
     ArithmeticError,
@@ -73,7 +75,8 @@ def unknown_operators(graph: OnnxGraph) -> set[str]:
         used |= waiting
         bodies = [graph.functions[op] for op in waiting & set(graph.functions)]
         waiting = {operator for body in bodies for operator in _operators(body)} - used
-    return {op for op in used if op not in RULES and op not in graph.functions and not _has_body(op, graph.opset)}
+    known = {*RULES, *graph.functions}
+    return {op for op in used if op not in known and (op in RANDOM or not _has_body(op, graph.opset))}
 
 
 def _operators(body: FunctionProto) -> Iterable[str]:

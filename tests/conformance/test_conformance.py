@@ -12,7 +12,7 @@ from onnx import helper
 from onnx.backend.base import DeviceType
 
 import opml.onnx_backend
-from opml.errors import InputError, UnsupportedError
+from opml.errors import InputError, ModelError, UnsupportedError
 
 RECORDED = json.loads(RESULTS.read_text())
 PARTS = 24
@@ -99,6 +99,17 @@ def test_a_shape_is_pinned_and_pinned_anew() -> None:
     for shape in ([3, 2], [6, 1], [6, 1]):
         assert prepared.run([x, np.array(shape)])[0].shape == tuple(shape)
         assert prepared.pinned["s"].tolist() == shape
+
+
+def test_dynamic_dimensions_are_those_of_each_run() -> None:
+    model = relu()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "n"
+    prepared = opml.onnx_backend.prepare(model)
+    for rows in (2, 2, 5):
+        x = np.repeat(X, rows, 0)
+        np.testing.assert_array_equal(prepared.run([x])[0], np.maximum(x, 0))
+    with pytest.raises(ModelError, match="cannot have the shape"):
+        prepared.run([np.zeros((2, 4), np.float32)])
 
 
 def test_what_the_back_end_refuses() -> None:

@@ -8,7 +8,9 @@ import pytest
 from front_models import make_model, numbers, run_onnxruntime, run_opml
 from onnx import GraphProto, TensorProto, helper, numpy_helper
 
-from opml.compiler import compile_graph
+from opml.compiler import compile_graph, compile_program
+from opml.counts import cut_outputs
+from opml.engine import Engine
 from opml.errors import ModelError, UnsupportedError
 from opml.graph import Array
 from opml.lowering import builder
@@ -173,8 +175,25 @@ def test_a_computed_condition_stops_a_loop_of_known_length() -> None:
         feeds = {"x": np.abs(X) * np.float32(scale)}
         same(loop(body, feeds, {"m": np.int64(9)}, ["x"], ["s"]), feeds)
     refused(loop(body, {"x": X}, {}, ["x"], ["s"], trips=""), "Loop", "no trip count")
-    body.output.append(value("top"))
-    refused(loop(body, {"x": X}, {"m": np.int64(9)}, ["x"], ["s", "tops"]), "Loop", "further output")
+    body.output.append(value("top", TensorProto.FLOAT, []))
+    for scale in (0.001, 0.01, 1, 70, 1000):
+        feeds = {"x": np.abs(X) * np.float32(scale)}
+        counted = loop(body, feeds, {"m": np.int64(9)}, ["x"], ["s", "tops"])
+        program = compile_program(counted.SerializeToString())
+        found = cut_outputs(program.graph.counts, Engine(program).run(feeds))
+        for name, theirs in zip(("s", "tops"), run_onnxruntime(counted, feeds), strict=True):
+            np.testing.assert_array_equal(found[name], theirs)
+
+
+def test_a_round_does_not_add_what_has_a_size_that_is_data() -> None:
+    nodes = [helper.make_node("NonZero", ["s"], ["places"]), helper.make_node("Neg", ["s"], ["t"])]
+    inputs = [value("i", TensorProto.INT64, []), value("go", TensorProto.BOOL, []), value("s")]
+    outputs = [value("go", TensorProto.BOOL, []), value("t"), value("places", TensorProto.INT64)]
+    model = loop(graph(nodes, inputs, outputs), {"x": X}, {"m": np.int64(2)}, ["x"], ["s", "all"])
+    refused(model, "Loop", "size that is data")
+    body = graph(nodes[:1], [value("s")], [value("places", TensorProto.INT64)])
+    node = helper.make_node("Scan", ["x"], ["all"], body=body, num_scan_inputs=1)
+    refused(make_model([node], {"x": X}, ["all"], {}, OPSET), "Scan", "size that is data")
 
 
 def test_a_computed_trip_count_is_refused() -> None:
