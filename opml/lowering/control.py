@@ -183,7 +183,7 @@ def _scan_batches(c: Call, count: int) -> list[str]:
         parts = [_take(c, name, 0, element) for name in inputs]
         results.append(_scan(c, body, parts, count, [0] * count, backward, [0] * outputs, [0] * outputs))
     return [
-        c.build.concat([c.view(part, (1, *c.build.shape(part))) for part in parts], 0)
+        c.build.concat([c.view(_uncounted(c, part), (1, *c.build.shape(part))) for part in parts], 0)
         for parts in zip(*results, strict=True)
     ]
 
@@ -234,6 +234,8 @@ def _select(c: Call, condition: str, yes: str, no: str) -> str:
     if yes == no:
         return yes
     a, b = c.build.type(yes), c.build.type(no)
+    if c.build.counts.get(yes) != c.build.counts.get(no):
+        raise UnsupportedError("what is computed decides between tensors whose sizes are data")
     if a != b:
         raise UnsupportedError(
             f"what is computed decides between {a.dtype.value} {list(a.shape)} and {b.dtype.value} {list(b.shape)}",

@@ -45,6 +45,8 @@ def _carry(c: Call, counted: Mapping[int, Count], results: Sequence[str]) -> Cou
     first = counted.get(0)
     shapes = [c.build.shape(name) if name else () for name in c.inputs]
     out = c.build.shape(results[0])
+    if c.op == "CastLike" and first is None:
+        return None  # only the dtype of what is counted is read
     if c.op in ELEMENTWISE:
         return _aligned(c, counted, shapes, out)
     if c.op in ALONG_ONE_AXIS and first is not None:

@@ -195,10 +195,10 @@ def params_scatter_elements(types: Types, out: TensorType, attrs: Attrs) -> list
 
 
 def _step(x: TensorType, reduction: int) -> int:
-    """Instructions of one update."""
+    """Instructions of one update, from above."""
     if reduction == NONE or x.dtype is not DType.FLOAT32:
-        return 64
-    return 64 + (5 if reduction in (MIN, MAX) else 1) * COST_FLOAT
+        return 96
+    return 96 + (5 if reduction in (MIN, MAX) else 1) * COST_FLOAT
 
 
 def cost_scatter_elements(types: Types, out: TensorType, attrs: Attrs) -> int:

@@ -323,3 +323,34 @@ def test_graphs_do_not_lie_within_each_other_without_end() -> None:
         body = graph([node], [], [value("z")])
     node = helper.make_node("If", ["c"], ["y"], then_branch=body, else_branch=branch("Exp", "x"))
     refused(make_model([node], {"x": X, "c": np.array(True)}, ["y"]), "deep")
+
+
+# Sizes that are data.
+
+
+def each_round(op: str, *reads: str, scan: bool = False) -> GraphProto:
+    """A body whose only further output is what `op` makes of a tensor around it, or of a scan input `row`."""
+    nodes = [helper.make_node(op, list(reads), ["each"])]
+    if scan:
+        return graph(nodes, [value("row")], [value("each", TensorProto.INT64)])
+    again = helper.make_node("Identity", ["go"], ["again"])
+    inputs = [value("i", TensorProto.INT64, []), value("go", TensorProto.BOOL, [])]
+    return graph([*nodes, again], inputs, [value("again", TensorProto.BOOL), value("each", TensorProto.INT64)])
+
+
+def test_rounds_whose_size_is_data_are_not_put_beside_each_other() -> None:
+    """Else their capacity would be taken for their size."""
+    x = np.array([[0, 1, 2], [3, 0, 1]], np.float32)
+    found = helper.make_node("NonZero", ["x"], ["found"])
+    refused(loop(each_round("NonZero", "x"), {"x": x}, {"m": np.int64(2)}, [], ["y"]), "Loop 'y'", "is data")
+    for body in (each_round("NonZero", "row", scan=True), each_round("Identity", "found", scan=True)):
+        node = helper.make_node("Scan", ["x"], ["y"], body=body, num_scan_inputs=1)
+        refused(make_model([found, node], {"x": x}, ["y"], {}, OPSET), "Scan 'y'", "is data")
+    same(loop(each_round("Shape", "x"), {"x": x}, {"m": np.int64(2)}, [], ["y"]), {"x": x})
+
+
+def test_a_computed_condition_does_not_decide_a_size_that_is_data() -> None:
+    """Not even where the capacity is one element."""
+    feeds = {"x": np.zeros(1, np.float32), "cond": np.array([False])}
+    some = graph([helper.make_node("Neg", ["k"], ["z"])], [], [value("z", TensorProto.INT64)], k=np.ones((1, 1), int))
+    refused(choice(branch("NonZero", "x"), some, None, feeds), "If 'y'", "data")

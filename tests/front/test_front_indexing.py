@@ -307,3 +307,11 @@ def test_a_constant_index_outside_is_refused_and_a_computed_one_clamped() -> Non
     feeds = {"x": x, "i": ints(4, -5, 1 << 62)}
     (found,) = run(node("Gather", feeds), feeds)
     np.testing.assert_array_equal(found, x[[3, 0, 3]])
+
+
+def test_a_cast_like_something_counted_has_its_own_size() -> None:
+    """Only the dtype is read, even where the capacity is the size."""
+    nodes = [helper.make_node("NonZero", ["x"], ["found"]), helper.make_node("CastLike", ["k", "found"], ["y"])]
+    feeds = {"x": np.zeros(1, np.float32)}
+    (found,) = same(make_model(nodes, feeds, ["y"], {"k": np.ones((1, 1), np.float32)}, 18), feeds)
+    assert found.tolist() == [[1]]

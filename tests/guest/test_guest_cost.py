@@ -76,6 +76,12 @@ def as_bytes(*shape: int) -> Array:
     return np.full(shape, 200, np.uint8)
 
 
+def scattered(dtype: str, reduction: str) -> Case:
+    """Many updates of the same few elements, of which every second one changes them."""
+    updates = np.resize(np.array([0, 7], np.uint32), (2000, 8)).view(dtype)
+    return [np.ones((2, 8), dtype), np.zeros((2000, 1), np.int32), updates], {"reduction": reduction}
+
+
 CASES: dict[str, Callable[[], Case]] = {
     "qmatmul-blocks": lambda: few_bits(1030, 32, 7.5),
     "qmatmul-ones": lambda: few_bits(600, 1, float(SMALLEST)),
@@ -83,6 +89,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "qmatmul-slow-blocks": lambda: slow_bits(600),
     "qmatmul-short": lambda: few_bits(1, 1, 0.3),
     "qgather": rows_of_few_bits,
+    "scatter_nd-integers": lambda: scattered("uint32", "max"),
+    "scatter_nd-floats": lambda: scattered("float32", "max"),
     "matmul_int-1": lambda: ([as_bytes(9, 1), as_bytes(1, 9)], {}),
     "matmul_int-long": lambda: ([as_bytes(2, 2000), as_bytes(2000, 9), as_bytes(2), as_bytes(9)], {}),
     "conv_int-points": lambda: ([as_bytes(1, 500, 3, 3), as_bytes(2, 500, 1, 1), as_bytes(), as_bytes(2)], {}),
