@@ -342,10 +342,10 @@ def test_rounds_whose_size_is_data_are_not_put_beside_each_other() -> None:
     """Else their capacity would be taken for their size."""
     x = np.array([[0, 1, 2], [3, 0, 1]], np.float32)
     found = helper.make_node("NonZero", ["x"], ["found"])
-    refused(loop(each_round("NonZero", "x"), {"x": x}, {"m": np.int64(2)}, [], ["y"]), "Loop 'y'", "is data")
+    refused(loop(each_round("NonZero", "x"), {"x": x}, {"m": np.int64(2)}, [], ["y"]), "Loop 'y'", "data")
     for body in (each_round("NonZero", "row", scan=True), each_round("Identity", "found", scan=True)):
         node = helper.make_node("Scan", ["x"], ["y"], body=body, num_scan_inputs=1)
-        refused(make_model([found, node], {"x": x}, ["y"], {}, OPSET), "Scan 'y'", "is data")
+        refused(make_model([found, node], {"x": x}, ["y"], {}, OPSET), "Scan 'y'", "data")
     same(loop(each_round("Shape", "x"), {"x": x}, {"m": np.int64(2)}, [], ["y"]), {"x": x})
 
 
