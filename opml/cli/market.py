@@ -23,6 +23,7 @@ from opml.cli.options import (
 )
 from opml.cli.serve import serve_command
 from opml.cli.session import parse_id, receipt_json
+from opml.counts import cut_outputs
 from opml.errors import ChainError
 from opml.model import Model, load
 from opml.model_memory import input_bytes, read_output
@@ -325,7 +326,8 @@ def _row(market: MarketClient, view: RequestView, model: Model | None) -> dict[s
         "outputs": None,
     }
     if model is not None and output is not None and model.model_id == terms.model_id:
-        row["outputs"] = read_output(model.image.program, output)
+        program = model.image.program
+        row["outputs"] = cut_outputs(program.graph.counts, read_output(program, output))
     return row
 
 

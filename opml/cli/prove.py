@@ -130,7 +130,7 @@ def command(
             inference = _run(loaded, input_files, keep_tensors=bool(wanted))
         posted = _post(session, account, inference, nonce, uris)
         given = inference.posted
-        claim_id, outputs = posted.claim_id, inference.outputs
+        claim_id, outputs = posted.claim_id, inference.results
         digest = wanted.write_claimed(inference, session.client, claim_id)
     else:
         claim_id, given = parse_id(claim_text), load_region(input_files, loaded)

@@ -33,7 +33,7 @@ def carry_counts(c: Call, results: Sequence[str]) -> None:
     """Gives the results of a node the count of what it read. UnsupportedError where they would not mean the same."""
     counts = c.build.counts
     counted = {i: counts[name] for i, name in enumerate(c.inputs) if name in counts}
-    if not counted:
+    if not counted or not any(results):
         return
     kept = _carry(c, counted, results)
     for result in filter(None, results):
@@ -44,7 +44,7 @@ def carry_counts(c: Call, results: Sequence[str]) -> None:
 def _carry(c: Call, counted: Mapping[int, Count], results: Sequence[str]) -> Count | None:
     first = counted.get(0)
     shapes = [c.build.shape(name) if name else () for name in c.inputs]
-    out = c.build.shape(results[0])
+    out = c.build.shape(next(filter(None, results)))
     if c.op == "CastLike" and first is None:
         return None  # only the dtype of what is counted is read
     if c.op in ELEMENTWISE:
@@ -69,11 +69,9 @@ def _carry(c: Call, counted: Mapping[int, Count], results: Sequence[str]) -> Cou
             return _sliced(c, first, shapes[0], out)
         case "Gather":
             return _gathered(c, counted, len(shapes[1]), len(shapes[0]))
-        case "GatherElements" if 0 not in counted or counted.get(0) == counted[1]:
+        case "GatherElements" if 1 in counted and counted.get(0, counted[1]) == counted[1]:
             axis = c.axis(c.integer("axis", 0), len(shapes[0]))
-            if 0 not in counted and counted[1].axis == axis:
-                return counted[1]
-            if 0 in counted and axis != counted[1].axis:
+            if (0 in counted) != (counted[1].axis == axis):
                 return counted[1]
         case "GatherND" if first is None and counted[1].axis < len(shapes[1]) - 1:
             return counted[1]
@@ -111,10 +109,12 @@ def _aligned(
 ) -> Count | None:
     """All counted operands have one count, and the others one element or none along that axis."""
     places = {(count.tensor, count.axis - len(shapes[i])) for i, count in counted.items()}
-    ((tensor, place), *more) = places
+    if len(places) > 1:
+        raise _refused(c, next(iter(counted.values())))
+    ((tensor, place),) = places
     others = [shape for i, shape in enumerate(shapes) if i not in counted and len(shape) >= -place]
     sizes = {shapes[i][place] for i in counted}
-    if more or any(shape[place] != 1 for shape in others) or sizes != {out[place]}:
+    if any(shape[place] != 1 for shape in others) or sizes != {out[place]}:
         raise _refused(c, next(iter(counted.values())))
     return Count(tensor, len(out) + place)
 
