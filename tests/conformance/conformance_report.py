@@ -1,6 +1,8 @@
 """What `results.json` and docs/operators.md say: made from one run of all cases by opml and its two peers."""
 
+import inspect
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +12,7 @@ import onnx
 from conformance_suite import CLASSES, RESULTS, SUITES, WAYS, Case, cases, outcome
 
 from opml.lowering.call import RULES
+from opml.ops import OPS
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "operators.md"
 PEERS = {"opml": "opml", "onnxruntime": "ONNX Runtime", "reference": "reference evaluator"}
@@ -100,7 +103,27 @@ def document(results: dict[str, Any]) -> str:
     for op, (total, ours, theirs, reference) in results["operators"].items():
         how = "rule" if op in RULES or op == "Constant" else "body" if ours else "refused"
         lines.append(f"| {op} | {how} | {ours} of {total} | {theirs} | {reference} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *_primitives()]) + "\n"
+
+
+def _primitives() -> list[str]:
+    """A row for each primitive or family of primitives: what its shape rule, or its file, says of itself."""
+    families: dict[str, list[str]] = defaultdict(list)
+    for op in sorted(OPS.values(), key=lambda op: op.code):
+        said = None if inspect.ismethod(op.infer) else inspect.getdoc(op.infer)
+        said = said or inspect.getdoc(inspect.getmodule(op.infer)) or ""
+        paragraph = " ".join(said.partition("\n\n")[0].split())
+        families[re.sub(r"([*|])", r"\\\1", paragraph)].append(f"{op.code} `{op.name}`")
+    return [
+        "## Primitives",
+        "",
+        f"Rules and bodies end in these {len(OPS)}, each with a code that no other ever gets. `opml/ops` defines",
+        "them; the guest, and so every model's id, is made of them.",
+        "",
+        "| code and name | inputs, and what becomes of them |",
+        "|---|---|",
+        *(f"| {', '.join(names)} | {said} |" for said, names in families.items()),
+    ]
 
 
 def _row(name: str, counts: dict[str, int]) -> str:
