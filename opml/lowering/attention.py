@@ -104,7 +104,7 @@ def positive(c: Call, x: str) -> str:
 
 def window(c: Call, positions: str, length: int, *, causal: bool, left: int = -1, right: int = -1) -> str:
     """The bias of keys 0..length-1 for queries at `positions` [..., S, 1]: none after them, none too far away."""
-    keys = integers(c, *range(length), shape=(1, length))
+    keys = c.view(c.build.arange(length), (1, length))
     ahead = c.emit("sub", [positions, keys])
     bounds = [(right, ahead)] if right >= 0 else []
     if causal:
@@ -134,8 +134,8 @@ def mask_bias(c: Call, mask: str, length: int) -> str:
     bias = bias_of(c, mask) if kind.dtype is DType.BOOL else mask
     if kind.shape[-1] == length or kind.shape[-1] == 1:
         return bias
-    rest = np.full((*kind.shape[:-1], length - kind.shape[-1]), -np.inf, np.float32)
-    return c.build.concat([bias, c.build.constant(rest)], len(kind.shape) - 1)
+    rest = c.build.filled((*kind.shape[:-1], length - kind.shape[-1]), -np.inf)
+    return c.build.concat([bias, rest], len(kind.shape) - 1)
 
 
 @lowers("Attention")
@@ -154,7 +154,9 @@ def attention(c: Call) -> tuple[str, str, str, str]:
         raise UnsupportedError("'past_key' goes with 'past_value', and not with 'nonpad_kv_seqlen'")
     left, right = c.integer("left_window_size", -1), c.integer("right_window_size", -1)
     scale = c.number("scale", 0.0) or 1 / sqrt(c.build.shape(q)[3])
-    softcap, mode = c.number("softcap", 0.0), c.integer("qk_matmul_output_mode", 0) & 3
+    softcap, mode = c.number("softcap", 0.0), c.integer("qk_matmul_output_mode", 0)
+    if not 0 <= mode < 4:
+        raise UnsupportedError(f"attribute 'qk_matmul_output_mode' is {mode}, not 0 to 3")
     if is_past(c, past_key):
         c.flag("is_causal")
         mask = mask_bias(c, c.optional(3), c.build.shape(past_key)[2] + 1) if c.optional(3) else ""
@@ -168,10 +170,10 @@ def attention(c: Call) -> tuple[str, str, str, str]:
     offset = integers(c, past)
     if lengths:
         valid = c.view(lengths, (c.build.type(lengths).elements, 1, 1, 1))
-        keys = integers(c, *range(length), shape=(1, 1, 1, length))
+        keys = c.view(c.build.arange(length), (1, 1, 1, length))
         biases.append(bias_of(c, positive(c, c.emit("sub", [valid, keys]))))
         offset = c.emit("sub", [valid, integers(c, rows)])
-    positions = c.emit("add", [offset, integers(c, *range(rows), shape=(rows, 1))])
+    positions = c.emit("add", [offset, c.view(c.build.arange(rows), (rows, 1))])
     biases.append(window(c, positions, length, causal=bool(c.flag("is_causal")), left=left, right=right))
 
     out = attend(c, q, k, v, scale=scale, softcap=softcap, bias=add_biases(c, biases))

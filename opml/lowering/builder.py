@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opml.errors import UnsupportedError
-from opml.graph import Array, Attribute, Count, Graph, Node, TensorType
+from opml.graph import Array, Attribute, Count, DType, Graph, Node, TensorType
 from opml.lowering.weights import Quantised
 from opml.ops import OPS, type_of
 from opml.passes.check import VIEW, infer
@@ -110,14 +110,19 @@ class Builder:
         return self.constant(np.array(value, np.float32))
 
     def arange(self, count: int) -> str:
-        """The int64 constant 0, 1, …, count - 1."""
+        """The int64 constant 0, 1, …, count - 1; UnsupportedError as of `filled`."""
+        self.take(8 * count)
         return self.constant(np.arange(count, dtype=np.int64))
 
-    def zeros(self, shape: tuple[int, ...]) -> str:
-        """A float32 constant of zeros; UnsupportedError where it is larger than what the model may unfold to."""
-        if not self.budget.take(4 * prod(shape)):
+    def filled(self, shape: Sequence[int], value: float = 0.0, dtype: DType = DType.FLOAT32) -> str:
+        """A constant of one number; UnsupportedError where it is larger than what the model may unfold to."""
+        self.take(dtype.numpy.itemsize * prod(shape))
+        return self.constant(np.full(shape, value, dtype.numpy))
+
+    def take(self, nbytes: int) -> None:
+        """Takes room for a constant from the budget; UnsupportedError where there is none left."""
+        if not self.budget.take(nbytes):
             raise UnsupportedError("the model's constants grow beyond what its file may unfold to")
-        return self.constant(np.zeros(shape, np.float32))
 
     def emit(self, op: str, inputs: Sequence[str], **attrs: Attribute) -> str:
         """Adds a primitive, or its result where all inputs are constants."""

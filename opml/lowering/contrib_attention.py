@@ -31,7 +31,7 @@ def filter_bias(c: Call, mask: str, rows: int, length: int, value: float) -> str
     """
     shape = c.build.shape(mask)
     if len(shape) == 1:
-        keys = integers(c, *range(length), shape=(1, 1, 1, length))
+        keys = c.view(c.build.arange(length), (1, 1, 1, length))
         lengths = c.emit("cast", [c.view(mask, (shape[0], 1, 1, 1))], to="int64")
         allowed = positive(c, c.emit("sub", [lengths, keys]))
     elif len(shape) <= 4 and shape[-1] >= length:
@@ -178,7 +178,7 @@ def group_query_attention(c: Call) -> tuple[str, str, str]:
     length = c.build.shape(k)[2]
     biases = [added, causal_bias(c, past, rows, length, left)]
     if not _is_full(c, lengths, length):
-        keys = integers(c, *range(length), shape=(1, 1, 1, length))
+        keys = c.view(c.build.arange(length), (1, 1, 1, length))
         count = c.emit("cast", [c.view(lengths, (c.build.type(lengths).elements, 1, 1, 1))], to="int64")
         biases.append(bias_of(c, positive(c, c.emit("sub", [c.emit("add", [count, integers(c, 1)]), keys]))))
     out = attend(c, q, k, v, scale=scale, softcap=softcap, bias=add_biases(c, biases))

@@ -14,12 +14,6 @@ from opml.program import MAX_TILE_STEPS
 from opml.tensors import onnx_dtype
 
 
-def take(c: Call, nbytes: int) -> None:
-    """Takes room for a constant from the budget; UnsupportedError where there is none left."""
-    if not c.build.budget.take(nbytes):
-        raise UnsupportedError("the model's constants grow beyond what its file may unfold to")
-
-
 def cut(c: Call, x: str, parts: list[tuple[int, int, int, int]]) -> str:
     """`count` elements from `start` on with a step, along each of some axes: (axis, start, step, count)."""
     shape = list(c.build.shape(x))
@@ -32,7 +26,7 @@ def cut(c: Call, x: str, parts: list[tuple[int, int, int, int]]) -> str:
     if value is not None:
         for axis, start, step, count in parts:
             value = np.take(value, start + step * np.arange(count), axis)
-        take(c, value.nbytes)
+        c.build.take(value.nbytes)
         return c.build.constant(value)
     if 0 in counts:
         return c.build.constant(np.zeros(counts, c.build.type(x).dtype.numpy))
@@ -56,7 +50,7 @@ def gather(c: Call) -> str:
     shape = [*c.shape()[:axis], *places.shape, *c.shape()[axis + 1 :]]
     value = c.build.value(x)
     if value is not None:
-        take(c, prod(shape) * value.dtype.itemsize)
+        c.build.take(prod(shape) * value.dtype.itemsize)
         return c.build.constant(np.take(value, places, axis))
     if 0 in shape:
         return c.build.constant(np.zeros(shape, c.build.type(x).dtype.numpy))
@@ -192,7 +186,7 @@ def tile(c: Call) -> str:
         return c.build.constant(np.zeros(result, c.build.type(x).dtype.numpy))
     value = c.build.value(x)
     if value is not None:
-        take(c, prod(result) * value.dtype.itemsize)
+        c.build.take(prod(result) * value.dtype.itemsize)
         return c.build.constant(np.tile(value, repeats))
     split_axes = [size for n in shape for size in (1, n)]
     wide = [size for n, r in zip(shape, repeats, strict=True) for size in (r, n)]
@@ -211,7 +205,7 @@ def range_(c: Call) -> str:
     if not all(np.isfinite(value) for value in (first, last, step)):
         raise UnsupportedError(f"from {first} to {last} by {step}")
     number = max(ceil((last - first) / step), 0) if isinstance(first, float) else len(range(first, last, step))
-    take(c, number * 8)
+    c.build.take(number * 8)
     kind = np.float32 if isinstance(first, float) else np.int64
     with np.errstate(all="ignore"):
         values = kind(first) + np.arange(number, dtype=kind) * kind(step)
@@ -237,7 +231,7 @@ def eye_like(c: Call) -> str:
         raise UnsupportedError(f"{len(shape)} dimensions")
     code = c.integer("dtype", 0)
     dtype = onnx_dtype(code, "attribute 'dtype'") if code else c.build.type(c.input()).dtype
-    take(c, prod(shape) * dtype.size)
+    c.build.take(prod(shape) * dtype.size)
     value: Array = np.eye(*shape, k=min(max(k, -shape[0]), shape[1]), dtype=bool).astype(dtype.numpy)
     return c.build.constant(value)
 

@@ -36,10 +36,11 @@ def linear_attention(c: Call) -> tuple[str, str]:
         fade_width = 1 if per_head else depth
     learn = split_heads(c, beta, c.build.shape(beta)[-1]) if beta else ""
 
-    state = past or c.build.constant(np.zeros((batch, shared, depth, width), np.float32))
+    state = past or c.build.filled((batch, shared, depth, width))
     group = (batch * shared, -1)
     read = []
     for t in range(length):
+        c.build.count()
         key, value = (_token(c, x, t) for x in (k, v))
         if fade:
             factor = c.view(_token(c, fade, t), (batch, shared, fade_width, 1))
@@ -79,7 +80,7 @@ def causal_conv(c: Call) -> tuple[str, str]:
         raise UnsupportedError(f"activation {form!r} of a tensor of {c.rank(0)} dimensions")
     (batch, channels, length), kernel = c.shape(0), c.shape(1)[2]
     if kernel > 1:
-        past = past or c.build.constant(np.zeros((batch, channels, kernel - 1), np.float32))
+        past = past or c.build.filled((batch, channels, kernel - 1))
         x = c.build.concat([past, x], 2)
     lifted, filters = c.view(x, (batch, channels, 1, length + kernel - 1)), c.view(weight, (channels, 1, 1, kernel))
     operands = [lifted, filters, bias] if bias else [lifted, filters]

@@ -7,7 +7,7 @@ import numpy as np
 from opml.errors import UnsupportedError
 from opml.graph import Array
 from opml.lowering.call import Call, lowers
-from opml.lowering.indexing import cut, take
+from opml.lowering.indexing import cut
 
 
 @lowers("TfIdfVectorizer")
@@ -28,7 +28,7 @@ def tf_idf(c: Call) -> str:
 
     counts = []
     for size, known in enumerate(grams, 1):
-        total = c.build.zeros((n, len(known))) if len(known) else ""
+        total = c.build.filled((n, len(known))) if len(known) else ""
         # Between neighbours of one element there is nothing to skip.
         reach = range(1, 1 + (skips if size > 1 else 1)) if len(known) and shortest <= size <= longest else ()
         for step in reach:
@@ -39,10 +39,10 @@ def tf_idf(c: Call) -> str:
         counts += [total] * bool(total)
 
     width = max(columns) + 1
-    take(c, 8 * width)
+    c.build.take(8 * width)
     source = np.full(width, len(columns), np.int64)
     source[columns] = np.arange(len(columns))
-    table = c.build.concat([*counts, c.build.zeros((n, 1))], 1)
+    table = c.build.concat([*counts, c.build.filled((n, 1))], 1)
     y = c.emit("gather", [table, c.build.constant(source)], axis=1)
     return c.view(_weighted(c, y, mode, columns), (n, width) if c.rank() == 2 else (width,))
 

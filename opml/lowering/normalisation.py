@@ -59,9 +59,9 @@ def hardmax(c: Call) -> str:
     """1 at the first of the greatest elements along an axis, 0 elsewhere; before operator set 13 as `softmax`."""
     x, axis = _rows(c)
     rows = c.build.shape(x)
-    places = np.arange(rows[axis]).reshape([-1 if i == axis else 1 for i in range(len(rows))])
+    places = c.view(c.build.arange(rows[axis]), [rows[axis] if i == axis else 1 for i in range(len(rows))])
     best = c.emit("argmax", [x], axis=axis, keepdims=1, select_last=0)
-    distance = c.emit("abs", [c.emit("sub", [c.build.constant(places), best])])
+    distance = c.emit("abs", [c.emit("sub", [places, best])])
     one = c.build.constant(np.array(1))
     hit = c.emit("sub", [one, c.emit("min", [distance, one])])
     return c.view(c.emit("cast", [hit], to=c.build.type(x).dtype.value), c.shape())

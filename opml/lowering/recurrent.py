@@ -193,7 +193,7 @@ class _Sequence:
         return self.call.view(name, (self.batch, self.hidden))
 
     def _zeros(self) -> str:
-        return self.call.build.zeros((self.batch, self.hidden))
+        return self.call.build.filled((self.batch, self.hidden))
 
     def _in_time(self, state: str, reverse: int, offset: int) -> str:
         """h of every step, [steps, batch, hidden], in the order of time."""

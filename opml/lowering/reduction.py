@@ -31,7 +31,7 @@ def reduce(c: Call) -> str:
     axes = c.axes(given, rank) if given else [] if nothing else list(range(rank))
     result = [1 if axis in axes else size for axis, size in enumerate(shape) if keepdims or axis not in axes]
     if 0 in shape:
-        return c.build.constant(np.full(result, _of_nothing(c), c.build.type(c.input()).dtype.numpy))
+        return c.build.filled(result, _of_nothing(c), c.build.type(c.input()).dtype)
     return c.view(_reduced(c, axes), result)
 
 
@@ -127,7 +127,7 @@ def cumulate(c: Call) -> str:
     if exclusive:
         kind = c.build.type(x)
         edge = [1 if i == along else size for i, size in enumerate(shape)]
-        first = c.build.constant(np.full(edge, int(c.op == "CumProd"), kind.dtype.numpy))
+        first = c.build.filled(edge, int(c.op == "CumProd"), kind.dtype)
         if shape[along] == 1:
             return first
         sizes = [size - (i == along) for i, size in enumerate(shape)]

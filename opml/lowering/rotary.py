@@ -1,7 +1,6 @@
 """Rotary embeddings, in ONNX's and in ONNX Runtime's domain."""
 
 from opml.errors import UnsupportedError
-from opml.lowering.attention import integers
 from opml.lowering.call import Call, lowers
 
 
@@ -61,7 +60,7 @@ def microsoft_rotary_embedding(c: Call) -> str:
     x, positions, shape = c.input(0), c.input(1), c.shape(0)
     rows = shape[-2]
     if c.build.type(positions).elements == 1 and c.rank(1) == 1:
-        positions = c.emit("add", [c.view(positions, (1, 1)), integers(c, *range(rows), shape=(1, rows))])
+        positions = c.emit("add", [c.view(positions, (1, 1)), c.view(c.build.arange(rows), (1, rows))])
     cosines, sines = (take_rows(c, c.input(index), positions) for index in (2, 3))
     dim, pairs = c.integer("rotary_embedding_dim", 0), c.build.shape(cosines)[2]
     heads = c.integer("num_heads", 0) or (shape[2] // (dim or 2 * pairs) if len(shape) == 3 else 0)

@@ -5,8 +5,8 @@ from math import prod
 import numpy as np
 
 from opml.errors import UnsupportedError
+from opml.graph import DType
 from opml.lowering.call import Call, lowers
-from opml.lowering.indexing import take
 from opml.lowering.linear import broadcast_shape
 
 
@@ -24,7 +24,7 @@ def dropout(c: Call) -> tuple[str, str]:
     if training and (c.build.value(training) is None or c.constant(2, "training_mode").any()):
         raise UnsupportedError(f"input 'training_mode' ({training!r}): opml does not train")
     asked = len(c.node.outputs) > 1 and c.node.outputs[1]
-    return c.input(), c.build.constant(np.ones(c.shape(), bool)) if asked else ""
+    return c.input(), c.build.filled(c.shape(), 1, DType.BOOL) if asked else ""
 
 
 @lowers("Reshape")
@@ -126,7 +126,7 @@ def constant_of_shape(c: Call) -> str:
     value = c.constant(1, "value") if c.optional(1) else np.zeros(1, np.float32)
     if min(shape, default=0) < 0 or value.size != 1:
         raise UnsupportedError(f"shape {shape} with {value.size} values")
-    take(c, prod(shape) * value.dtype.itemsize)
+    c.build.take(prod(shape) * value.dtype.itemsize)
     return c.build.constant(np.full(shape, value.reshape(()), value.dtype))
 
 
@@ -141,7 +141,7 @@ def expand(c: Call) -> str:
         return c.build.constant(np.zeros(target, c.build.type(x).dtype.numpy))
     value = c.build.value(x)
     if value is not None:
-        take(c, prod(target) * value.dtype.itemsize)
+        c.build.take(prod(target) * value.dtype.itemsize)
         return c.build.constant(np.broadcast_to(value, target))
     x = c.view(x, (1,) * (len(target) - len(source)) + source)
     return x if c.build.shape(x) == target else c.emit("expand", [x], shape=list(target))

@@ -2,8 +2,6 @@
 
 from math import prod
 
-import numpy as np
-
 from opml.errors import UnsupportedError
 from opml.graph import DType
 from opml.lowering.call import Call, lowers
@@ -63,7 +61,7 @@ def lp_pool(c: Call) -> str:
     if c.flag("ceil_mode"):
         window.stretch()
     powers = c.view(magnitude_power(c, x, p), (prod(shape[:2]), 1, *shape[2:]))
-    ones = c.build.constant(np.ones((1, 1, *window.kernel), np.float32))
+    ones = c.build.filled((1, 1, *window.kernel), 1.0)
     sums = convolve(c, powers, ones, "", window.attrs(), 1)
     return root(c, c.view(sums, (*shape[:2], *c.build.shape(sums)[2:])), p)
 

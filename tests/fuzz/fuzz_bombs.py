@@ -123,6 +123,35 @@ for _name, (_op, _constants, _attrs) in SIZED.items():
         [helper.make_node(op, ["x", *c], ["y"], **a)], c
     ).SerializeToString()
 
+# Operators on inputs that are said to be large: what a rule makes as large must be counted.
+WIDE: dict[str, tuple[str, dict[str, tuple[int, ...]], int, dict[str, Any]]] = {
+    "lp_pool": ("LpPool", {"x": (1, 1, 4, 4)}, 1, {"kernel_shape": [1, HUGE]}),
+    "dropout": ("Dropout", {"x": (1, HUGE >> 2)}, 2, {}),
+    "hardmax": ("Hardmax", {"x": (1, HUGE >> 2)}, 1, {}),
+    "cumulate": ("CumSum", {"x": (2, HUGE >> 3)}, 1, {"exclusive": 1}),
+    "reduction": ("ReduceSum", {"x": (0, HUGE >> 2)}, 1, {}),
+    "attention": ("Attention", {"x": (1, 1, 4, 4), "k": (1, 1, HUGE >> 6, 4), "v": (1, 1, HUGE >> 6, 4)}, 1, {"is_causal": 1}),
+    "attention_of_many": ("Attention", {"x": (1, 1, HUGE >> 6, 4), "k": (1, 1, 4, 4), "v": (1, 1, 4, 4)}, 1, {"is_causal": 1}),
+    "attention_mask": ("Attention", {"x": (1, 1, 1, 4), "k": (1, 1, HUGE >> 6, 4), "v": (1, 1, HUGE >> 6, 4), "m": (1, 2)}, 1, {}),
+    "linear_attention": ("LinearAttention", {"x": (1, HUGE >> 6, 4), "k": (1, HUGE >> 6, 4), "v": (1, HUGE >> 6, 4)}, 2, {"q_num_heads": 1, "kv_num_heads": 1, "update_rule": "linear"}),
+    "rotary": ("RotaryEmbedding", {"x": (1, 1, HUGE >> 6, 4), "k": (1, HUGE >> 6, 2), "v": (1, HUGE >> 6, 2)}, 1, {}),
+}  # fmt: skip
+
+
+def wide(op: str, inputs: dict[str, tuple[int, ...]], outputs: int, attrs: dict[str, Any]) -> bytes:
+    opset, axis = (28 if op == "LinearAttention" else 25), {"a": np.int64(0)} if op in ("CumSum", "ReduceSum") else {}
+    names = ["y", "z"][:outputs]
+    constants = {name: np.asarray(value).reshape(-1 if op == "ReduceSum" else ()) for name, value in axis.items()}
+    made = model([helper.make_node(op, [*inputs, *axis], names, **attrs)], constants, opset=opset)
+    del made.graph.input[:]
+    made.graph.input.extend(helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in inputs.items())
+    made.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names[1:])
+    return made.SerializeToString()
+
+
+for _name, _wide in WIDE.items():
+    BOMBS[f"wide_{_name}"] = lambda given=_wide: wide(*given)
+
 
 def doubling(op: str, first: str, count: int, **attrs: Any) -> list[NodeProto]:
     nodes, last = [], first
@@ -232,9 +261,9 @@ def loops_within_loops() -> onnx.ModelProto:
 
 @bomb
 def branching_twice_at_each_depth() -> onnx.ModelProto:
-    """2^14 branches."""
+    """2^12 branches."""
     graph = body([helper.make_node("Neg", ["x"], ["z"])], ["z"], ())
-    for _ in range(14):
+    for _ in range(12):
         graph = body([helper.make_node("If", ["c"], ["z"], then_branch=graph, else_branch=graph)], ["z"], ())
     made = model([helper.make_node("If", ["c"], ["y"], then_branch=graph, else_branch=graph)])
     made.graph.input.append(helper.make_tensor_value_info("c", TensorProto.BOOL, []))
@@ -352,16 +381,14 @@ for _name, _fields in LIES.items():
 @bomb
 def a_million_nodes() -> onnx.ModelProto:
     made = model([])
-    for index in range(1_000_000):
-        made.graph.node.add(op_type="Neg", input=["x"], output=[f"y{index}"])
+    made.graph.node.extend([NodeProto(op_type="Neg", input=["x"], output=["y0"])] * 1_000_000)
     return made
 
 
 @bomb
 def a_million_nodes_in_a_branch() -> onnx.ModelProto:
     graph = GraphProto(name="g")
-    for index in range(1_000_000):
-        graph.node.add(op_type="Neg", input=["x"], output=[f"y{index}"])
+    graph.node.extend([NodeProto(op_type="Neg", input=["x"], output=["y0"])] * 1_000_000)
     made = model([NodeProto(op_type="If", input=["x"], output=["y"])])
     made.graph.node[0].attribute.add(name="then_branch", type=AttributeProto.GRAPH).g.CopyFrom(graph)
     return made
@@ -370,8 +397,7 @@ def a_million_nodes_in_a_branch() -> onnx.ModelProto:
 @bomb
 def a_million_initialisers() -> onnx.ModelProto:
     made = model([helper.make_node("Neg", ["x"], ["y"])])
-    for index in range(1_000_000):
-        made.graph.initializer.add(name=f"w{index}", data_type=1, float_data=[1], dims=[1])
+    made.graph.initializer.extend([TensorProto(name="w", data_type=1, float_data=[1], dims=[1])] * 1_000_000)
     return made
 
 
