@@ -52,8 +52,9 @@ class ConstantNeededError(UnsupportedError):
     code = "constant-needed"
 
     def __init__(self, message: str, inputs: tuple[str, ...]) -> None:
-        values = " ".join(f"--value {name}=…" for name in inputs)
-        super().__init__(message, f"make it part of the model: {values}" if inputs else None)
+        values = " ".join(f"--value {name}=NUMBERS" for name in inputs)
+        hint = f"make it part of the model: {values}, or {inputs[0]}=FILE.npy; in Python, `values`" if inputs else None
+        super().__init__(message, hint)
         self.inputs = inputs
 
 

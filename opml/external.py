@@ -57,6 +57,9 @@ class ExternalFiles:
                 self._maps[location] = _map(self.folder or Path(), path.parts)
             except _NotRegularError as error:
                 raise ModelError(f"{what}: {location!r}: {error}", "put the file itself beside the model") from None
+            except FileNotFoundError:
+                hint = f"the model's weights are in a file of their own: put {location!r} where it was beside the model"
+                raise ModelError(f"{what}: {location!r}: No such file or directory", hint) from None
             except OSError as error:
                 raise ModelError(f"{what}: {location!r}: {error.strerror}") from None
         return self._maps[location]

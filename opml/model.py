@@ -286,9 +286,12 @@ def load(
     """
     file = Path(path)
     if not file.is_file():
-        raise ModelError(f"{file}: no such file", "name an ONNX file or an image made by `opml compile`")
+        why = "is a folder" if file.is_dir() else "no such file"
+        raise ModelError(f"{file}: {why}", "name an ONNX file or an image made by `opml compile`")
     if file.suffix == ".opml":
         return Model(open_image(file, rehash=rehash))
     constants = {name: np.asarray(value) for name, value in (values or {}).items()}
-    pins = {**(dims or {}), **(shapes or {}), **constants}
+    # An array among the pins would be a value.
+    whole = {name: list(shape) if isinstance(shape, np.ndarray) else shape for name, shape in (shapes or {}).items()}
+    pins = {**(dims or {}), **whole, **constants}
     return Model(compile_onnx(file, window=window, clock=clock, one_phase=one_phase, dims=pins, decoding=decoding))

@@ -9,6 +9,8 @@ from onnx import ModelProto
 from opml.errors import ModelError, UnsupportedError
 
 MAX_FILE_BYTES = 1 << 31
+# Files of other frameworks, which `opml convert` reads.
+OTHERS = {".pt2", ".pt", ".pth", ".keras", ".tflite", ".gguf"}
 MAX_NODES = 1 << 16
 MAX_CONSTANTS = 1 << 17
 # Nodes, attributes, tensors and so on.
@@ -22,6 +24,8 @@ def read_file(path: Path) -> bytes:
             raise ModelError(f"{path} is no ordinary file")
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ModelError(f"{path} is larger than {MAX_FILE_BYTES} bytes")
+        if path.suffix.lower() in OTHERS:
+            raise ModelError(f"{path} is no ONNX file", f"make one of it first: `opml convert {path}`")
         return path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror}") from None

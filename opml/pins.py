@@ -5,6 +5,7 @@ everywhere.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import index
 
 import numpy as np
 from onnx import TypeProto, ValueInfoProto
@@ -55,12 +56,13 @@ class _Pinning:
         self.sizes: dict[str, int] = {}
         self.whole: dict[str, list[int]] = {}
         unknown = []
-        for name, pin in pins.items():
+        for name, given in pins.items():
+            pin = _numbers(name, given)
             if isinstance(pin, int) and name in known:
                 self.sizes[name] = pin
             elif name in inputs:
                 # One number is the shape of a vector.
-                self.whole[name] = [pin] if isinstance(pin, int) else [int(size) for size in pin]
+                self.whole[name] = [pin] if isinstance(pin, int) else pin
             else:
                 unknown.append(name)
         if unknown:
@@ -103,13 +105,17 @@ class _Pinning:
         return shapes
 
     def _refusal(self, missing: list[str]) -> UnsupportedError:
+        """What is missing, with options that can be copied: 1 stands for each size."""
+
         def size(label: str | int) -> str:
-            return str(self.sizes.get(label, label) if isinstance(label, str) else label)
+            return str(self.sizes.get(label, 1) if isinstance(label, str) else label)
+
+        def option(name: str, text: str) -> str:
+            return f"{name} '{text}'" if set(text) & set(' $&|;<>()*?`"\\!#~[]{}') else f"{name} {text}"
 
         def pin(name: str) -> str:
             labels = self.labels[name]
-            text = f"{name}={'SIZE,SIZE' if labels is None else ','.join(map(size, labels))}"
-            return f"--shape '{text}'" if set(text) & set(' $&|;<>()*?`"\\!#~[]{}') else f"--shape {text}"
+            return option("--shape", f"{name}={'SIZE,SIZE' if labels is None else ','.join(map(size, labels))}")
 
         shown = ", ".join(_show(name, self.labels[name]) for name in missing)
         free = dict.fromkeys(
@@ -118,12 +124,22 @@ class _Pinning:
             for label in self.labels[name] or []
             if isinstance(label, str) and label not in self.sizes
         )
-        hint = f"put numbers for the names: {' '.join(map(pin, missing))}"
+        shapes = " ".join(map(pin, missing))
+        hint = f"give the shape: {shapes}; in Python, `shapes`"
         if free:
-            hint += f"; or pin dimensions: {' '.join(f'--dim {label}=SIZE' for label in free)}"
+            dims = " ".join(option("--dim", f"{label}=1") for label in free)
+            hint = f"give each a size, for example 1: {dims}; or whole shapes: {shapes}; in Python, `dims` and `shapes`"
         parts = [f"dynamic dimensions: {', '.join(free)}"] if free else []
         parts += [f"input {name!r} has no shape" for name in missing if self.labels[name] is None]
-        return UnsupportedError(f"{'; '.join(parts)} (inputs: {shown})", f"{hint}; in Python, `shapes` and `dims`")
+        return UnsupportedError(f"{'; '.join(parts)} (inputs: {shown})", hint)
+
+
+def _numbers(name: str, pin: int | Sequence[int]) -> int | list[int]:
+    """A pin as plain integers; numpy's will do."""
+    try:
+        return [index(size) for size in pin] if isinstance(pin, Sequence) else index(pin)
+    except TypeError:
+        raise ModelError(f"{name}={pin!r} is neither a whole number nor a list of them") from None
 
 
 def _labels(name: str, tensor: TypeProto.Tensor) -> list[str | int] | None:

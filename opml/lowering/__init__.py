@@ -4,6 +4,8 @@ A rule gets a `Call` (one ONNX node) and returns the names of the primitive tens
 resolved, constants folded and types inferred while the rules run, so that a computed constant can be a shape.
 """
 
+from difflib import get_close_matches
+
 import numpy as np
 
 from opml.errors import UnsupportedError
@@ -11,6 +13,7 @@ from opml.graph import Count, Graph
 from opml.lowering import (  # noqa: F401  (register rules)
     activation,
     attention,
+    classical,
     contrib_attention,
     control,
     einsum,
@@ -51,7 +54,7 @@ def lower(source: OnnxGraph) -> Graph:
     if drawn := [op for op in unknown if op in RANDOM]:
         raise UnsupportedError(f"operator {', '.join(drawn)}", "a program draws nothing: make what is random an input")
     if unknown:
-        raise UnsupportedError(f"operator {', '.join(unknown)}", f"opml has {', '.join(OPERATORS)}")
+        raise UnsupportedError(f"operator {', '.join(unknown)}", _way_out(unknown))
     names = {*source.types, *(name for node in source.nodes for name in node.outputs)}
     build = Builder(source.name, names)
     build.budget.bytes = FREE_BYTES + 4 * sum(value.nbytes for value in source.constants.values())
@@ -70,6 +73,15 @@ def lower(source: OnnxGraph) -> Graph:
                 build.narrow[result[name]] = source.narrow[name]
     lower_nodes(build, source, result)
     return _name_tensors(source, build, result)
+
+
+def _way_out(unknown: list[str]) -> str:
+    """What to do without an operator: its nearest namesake, the option that leaves it out, or the list of all."""
+    if "ai.onnx.ml.ZipMap" in unknown:
+        return "convert with `to_onnx(model, x, options={'zipmap': False})`: opml has tensors, no maps"
+    near = dict.fromkeys(name for op in unknown for name in get_close_matches(op, OPERATORS, 1, 0.8))
+    meant = f"; nearest to it: {', '.join(near)}" if near else ""
+    return f"opml has {len(OPERATORS)} operators and the standard's functions of them (docs/operators.md){meant}"
 
 
 def _name_tensors(source: OnnxGraph, build: Builder, result: dict[str, str]) -> Graph:

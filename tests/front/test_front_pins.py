@@ -1,5 +1,6 @@
 """Dynamic inputs: dimensions by name or whole shapes are pinned, and an error lists exactly what is missing."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ from click.testing import CliRunner
 from front_models import make_model, run_graph
 from onnx import TensorProto, helper, numpy_helper
 
+import opml
 from opml.cli import main
+from opml.cli.options import _Pin
 from opml.compiler import compile_graph
 from opml.errors import ModelError, UnsupportedError
 
@@ -61,8 +64,10 @@ def test_the_error_lists_what_to_pin() -> None:
     assert "dynamic dimensions: batch, width, mask:1" in caught.value.message
     assert "image [batch, 3, height, width], mask [batch, mask:1]" in caught.value.message
     assert caught.value.hint is not None
-    assert "--shape image=batch,3,8,width --shape mask=batch,mask:1" in caught.value.hint
-    assert "--dim batch=SIZE --dim width=SIZE --dim mask:1=SIZE" in caught.value.hint
+    assert "--dim batch=1 --dim width=1 --dim mask:1=1; or whole shapes:" in caught.value.hint
+    assert "--shape image=1,3,8,1 --shape mask=1,1;" in caught.value.hint
+    copied = dict(_Pin().convert(pin, None, None) for pin in re.findall("--dim (\\S+=1)", caught.value.hint))
+    assert shapes(TWO, copied | {"height": 8}) == [(1, 3, 8, 1), (1, 1)]
 
 
 @pytest.mark.parametrize(
@@ -133,7 +138,7 @@ def test_the_command_line(tmp_path: Any) -> None:
         assert result.exit_code == 0, result.output
     result = runner.invoke(main, ["run", str(path), *files, "--json"])
     assert result.exit_code == 3
-    assert "--shape image=batch,3,height,width" in result.output
+    assert "--dim batch=1 --dim height=1 --dim width=1 --dim mask:1=1" in result.output
     result = runner.invoke(main, ["run", str(path), *files, "--shape", "image=batch,3,height,width"])
     assert result.exit_code == 2
     assert "NAME=NUMBER,NUMBER" in result.output
@@ -146,3 +151,16 @@ def test_initialisers_are_no_inputs_to_pin() -> None:
     assert shapes(proto, {"n": 2}) == [(2,)]
     with pytest.raises(ModelError, match="m"):
         shapes(proto, {"n": 2, "m": 3})
+
+
+def test_numbers_of_numpy_are_numbers_and_others_are_refused(tmp_path: Any) -> None:
+    path = tmp_path / "m.onnx"
+    onnx.save(model(("x", ["n", "m"])), path)
+    wanted = {"x": (1, 3)}
+    for given in ({"dims": {"n": np.int64(1), "m": 3}}, {"shapes": {"x": np.array([1, 3])}}):
+        assert {name: kind.shape for name, kind in opml.load(path, **given).inputs.items()} == wanted
+    for wrong in ({"dims": {"n": 1.5, "m": 3}}, {"dims": {"n": "1", "m": 3}}, {"shapes": {"x": "1,3"}}):
+        with pytest.raises(ModelError, match="neither a whole number"):
+            opml.load(path, **wrong)
+    with pytest.raises(ModelError, match="is a folder"):
+        opml.load(tmp_path)

@@ -92,8 +92,8 @@ def test_a_damaged_file_never_gives_a_traceback(data: st.DataObject) -> None:
 
 
 def test_all_unknown_operators_are_named() -> None:
-    nodes = [helper.make_node("StringSplit", ["x"], ["a"]), helper.make_node("TfIdfVectorizer", ["a"], ["y"])]
-    refused(make_model(nodes, {"x": X}, ["y"]), UnsupportedError, "StringSplit", "TfIdfVectorizer")
+    nodes = [helper.make_node("StringSplit", ["x"], ["a"]), helper.make_node("StringConcat", ["a"], ["y"])]
+    refused(make_model(nodes, {"x": X}, ["y"]), UnsupportedError, "StringSplit", "StringConcat")
 
 
 def test_another_domain_is_named() -> None:
@@ -429,3 +429,11 @@ def test_a_name_that_is_no_text_is_refused(field: str) -> None:
     data = model.SerializeToString()
     assert data.count(word) == 1
     refused(data.replace(word, word[:3] + b"\x81"), ModelError, field, "UTF-8")
+
+
+def test_a_file_of_another_framework_is_sent_to_convert(tmp_path: Path) -> None:
+    file = tmp_path / "net.gguf"
+    file.write_bytes(b"GGUF")
+    with pytest.raises(ModelError, match="no ONNX file") as caught:
+        compile_graph(file)
+    assert str(caught.value.hint).endswith(f"`opml convert {file}`")
