@@ -142,5 +142,7 @@ def _check_counts(graph: Graph) -> None:
             raise ModelError(f"{count.tensor!r} counts {name!r}, and both are not outputs")
         if graph.types[count.tensor] != TensorType(DType.INT64, (1,)):
             raise ModelError(f"the count {count.tensor!r} is no int64 [1]")
+        if count.tensor in graph.counts:
+            raise ModelError(f"the count {count.tensor!r} is counted itself")  # it would hide what it counts
         if not 0 <= count.axis < len(graph.types[name].shape):
             raise ModelError(f"the output {name!r} has no axis {count.axis} to be counted")

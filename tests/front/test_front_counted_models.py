@@ -168,7 +168,7 @@ CHANGES: dict[str, tuple[Callable[[Json], object], str]] = {
     "a float tensor": (change(tensor="sure"), "no int64"),
     "a tensor that is no output": (change(tensor="rows"), "not outputs"),
     "a tensor that does not exist": (change(tensor="?"), "not outputs"),
-    "another output": (change(output="kept.count"), ""),
+    "a count that is counted": (change(output="kept.count"), "counted itself"),
     "an output that does not exist": (change(output="?"), "not outputs"),
     "counted twice": (lambda m: m["counts"].__setitem__(1, m["counts"][0]), "twice"),
     "counted twice in two ways": (lambda m: m["counts"].__setitem__(1, {**m["counts"][0], "axis": 1}), "twice"),
