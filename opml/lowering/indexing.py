@@ -198,6 +198,8 @@ def tile(c: Call) -> str:
 @lowers("Range")
 def range_(c: Call) -> str:
     """start + i * delta, in the inputs' own type; all three must be constants."""
+    if c.opset >= 27:
+        c.only("stash_type", 1)
     start, limit, delta = (c.constant(i, what) for i, what in enumerate(("start", "limit", "delta")))
     if not start.size == limit.size == delta.size == 1 or delta.reshape(()) == 0:
         raise UnsupportedError(f"{start.size}, {limit.size} and {delta.size} elements, or a delta of 0")

@@ -100,6 +100,8 @@ class _Sequence:
         """Attributes per direction. The lists of alpha and beta hold values only for activations that take them."""
         c, each = self.call, len(self.cell.activations)
         names = c.texts("activations") or list(self.cell.activations) * len(self.directions)
+        if c.op == "RNN" and names == ["Tanh", "Tanh"]:
+            names = names[: len(self.directions)]  # the schema's default, for however many directions
         alphas, betas = iter(c.numbers("activation_alpha") or []), iter(c.numbers("activation_beta") or [])
         if len(names) != each * len(self.directions):
             raise UnsupportedError(f"{len(names)} activations instead of {each * len(self.directions)}")
