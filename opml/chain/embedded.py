@@ -33,6 +33,9 @@ class EmbeddedChain(Chain):
         # So that two threads do not take the same nonce.
         self._sending = threading.Lock()
 
+    def __repr__(self) -> str:
+        return f"EmbeddedChain(block {self.block_number()})"
+
     @property
     def node(self) -> Node:
         """The node itself."""

@@ -15,7 +15,7 @@ from vm.errors import ElfError
 # name: (module, one line for `opml --help`), in the order of the work
 COMMANDS = {
     "compile": ("opml.cli.compile", "Compile an ONNX model to an image that can be claimed and disputed."),
-    "convert": ("opml.cli.convert", "Make an ONNX model of a PyTorch or TensorFlow model, and compare the two."),
+    "convert": ("opml.cli.convert", "Make an ONNX model of a PyTorch, TensorFlow or GGUF model."),
     "inspect": ("opml.cli.inspect", "Show a model's operators, memory map, roots and tiles."),
     "run": ("opml.cli.run", "Run a model natively; nothing is claimed."),
     "prove": ("opml.cli.prove", "Run a model, post the claim with its bond, and defend it until it is final."),

@@ -168,3 +168,7 @@ def test_the_snippets_run_as_they_stand(page: str, monkeypatch: pytest.MonkeyPat
     for block in blocks:
         exec(compile(block, page, "exec"), space)
     assert "logits" in space["outputs"]
+
+
+def test_a_chain_says_what_it_is() -> None:
+    assert repr(opml.connect()) == "EmbeddedChain(block 0)"
