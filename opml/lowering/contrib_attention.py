@@ -49,7 +49,7 @@ def filter_bias(c: Call, mask: str, rows: int, length: int, value: float) -> str
 
 def causal_bias(c: Call, past: int, rows: int, length: int, left: int = -1) -> str:
     """Query i is at position past + i."""
-    positions = integers(c, *range(past, past + rows), shape=(rows, 1))
+    positions = c.emit("add", [c.view(c.build.arange(rows), (rows, 1)), integers(c, past)])
     return window(c, positions, length, causal=True, left=left)
 
 

@@ -167,8 +167,8 @@ def split(c: Call) -> list[str]:
         if outputs < 1 or len(c.node.outputs) > outputs:
             raise UnsupportedError(f"{len(c.node.outputs)} outputs for {outputs} parts")
         part = ceil(total / outputs)
-        sizes = [min(part, max(total - part * i, 0)) for i in range(outputs)]
-    if min(sizes, default=0) < 0 or sum(sizes) != total or len(sizes) < len(c.node.outputs):
+        sizes = [min(part, max(total - part * i, 0)) for i in range(len(c.node.outputs))]
+    elif min(sizes, default=0) < 0 or sum(sizes) != total or len(sizes) < len(c.node.outputs):
         raise UnsupportedError(f"parts {sizes} of {total} elements")
     # Only the parts that have a name, which may be a few of very many.
     ends = list(accumulate(sizes[: len(c.node.outputs)]))

@@ -125,6 +125,7 @@ for _name, (_op, _constants, _attrs) in SIZED.items():
 
 # Operators on inputs that are said to be large: what a rule makes as large must be counted.
 WIDE: dict[str, tuple[str, dict[str, tuple[int, ...]], int, dict[str, Any]]] = {
+    "split": ("Split", {"x": (4, 4)}, 2, {"num_outputs": HUGE}),
     "lp_pool": ("LpPool", {"x": (1, 1, 4, 4)}, 1, {"kernel_shape": [1, HUGE]}),
     "dropout": ("Dropout", {"x": (1, HUGE >> 2)}, 2, {}),
     "hardmax": ("Hardmax", {"x": (1, HUGE >> 2)}, 1, {}),
