@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from opml.convert.errors import needs
 from opml.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Tokenizer:
             from jinja2 import TemplateError
             from jinja2.sandbox import ImmutableSandboxedEnvironment
         except ImportError:
-            raise InputError("the package 'jinja2' is not installed", "pip install 'opml[text]'") from None
+            raise needs("the tokenizer's template", "text") from None
 
         def raise_exception(reason: str) -> None:
             raise TemplateError(reason)
@@ -89,7 +90,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     try:
         from tokenizers import Tokenizer as Base
     except ImportError:
-        raise InputError("the package 'tokenizers' is not installed", "pip install 'opml[text]'") from None
+        raise needs("a prompt of text", "text") from None
     file = Path(path)
     try:
         base = Base.from_str(file.read_text(encoding="utf-8"))

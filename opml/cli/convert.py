@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from opml.cli.numbers import Finite
 from opml.cli.options import console, emit, emit_verdict, json_option, progress
 from opml.convert.errors import ConversionError
 from opml.convert.wanted import DEFAULT_OPSET, DEFAULT_TOLERANCE, Wanted
@@ -53,7 +54,7 @@ class _DType(click.ParamType):  # type: ignore[type-arg]
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the random inputs.")
 @click.option(
     "--tolerance",
-    type=click.FloatRange(0),
+    type=Finite(0),
     default=DEFAULT_TOLERANCE,
     show_default=True,
     help="Largest difference that is good, relative to the output's largest element.",
