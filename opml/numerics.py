@@ -1,7 +1,7 @@
 """Elementary functions from correctly rounded binary32 operations only: the same bits everywhere.
 
-Every function is total: NaN in gives NaN out, and no step leaves the range of a conversion. Their maximum errors over
-all 2^32 arguments are in docs/numerics.md, and `tests/ops/test_numerics_sweep.py` measures them.
+Every function is total: NaN in gives NaN out, and no step leaves the range of a conversion. Their greatest errors
+are in docs/numerics.md, and `tests/ops/test_ops_numerics.py` measures them.
 """
 
 from typing import Final

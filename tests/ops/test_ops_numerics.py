@@ -11,7 +11,7 @@ from ops_ulp import REFERENCES, worst
 from opml import numerics
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "numerics.md"
-# Over all 2**32 arguments, from `test_all_arguments`; where each is reached.
+# Over the arguments that docs/numerics.md names, up to all of `test_all_arguments`; where each is reached.
 WORST = {
     "exp": (0.909106, 0x40A664C0),
     "log": (0.933825, 0x3F22BA71),
